@@ -1,8 +1,8 @@
-"""Opens a file of weights, without trusting its author, whatever container it comes in.
+"""Opens a file of weights in any known container, without trusting its author.
 
 A file is read once, into memory. The reader of its container checks it and builds its contents as
-plain values and tensors (see :mod:`mnist_cli.checkpoints.pickles`), and the result is judged before
-it is used. Nothing that the file names is imported or called.
+plain values and tensors (see :mod:`mnist_cli.checkpoints.pickles`). The result is judged before it
+is used. Nothing that the file names is imported or called.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from mnist_cli.checkpoints.zips import read_zip
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import CheckpointError
 
-# 216 MiB: the widest network (51 MiB) with Adam's and averaged weights. Reading takes memory for
-# the file twice.
+# 216 MiB: the widest network (51 MiB) with Adam's and averaged weights. Reading takes twice the
+# memory of the file.
 MAX_BYTES = 216 << 20
 _RESAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
 _AGAIN = "Copy or download it again."
@@ -45,11 +45,11 @@ def load_archive(path: Path) -> Contents:
     """The contents of a checkpoint file, whose document is a dict, a list or a tuple.
 
     Raises:
-        CheckpointError: missing, unreadable, of an unknown kind, damaged, a whole pickled module,
-            or holding what could run code.
+        CheckpointError: the file is missing, unreadable, of an unknown kind, damaged or a whole
+            pickled module, or could run code.
     """
     container, document, metadata, left_out = _load(path)
-    if any(found.name == INNER_FILE for found in left_out):
+    if any(one.name == INNER_FILE for one in left_out):
         raise CheckpointError(
             f"{path} was written by pickle.dump, which stores each tensor as a file of its own",
             "If you trust its source: torch.save(pickle.load(open(FILE, 'rb')), 'weights.pt').",
@@ -64,10 +64,10 @@ def load_archive(path: Path) -> Contents:
 
 
 def load_tensor(path: Path) -> Tensor:
-    """The one dense tensor, of any shape and dtype, that a file of torch.save holds, on the CPU.
+    """The only dense tensor, of any shape and dtype, in a file of torch.save, on the CPU.
 
     Raises:
-        CheckpointError: as :func:`load_archive`, or it holds something else.
+        CheckpointError: as :func:`load_archive`, or the file holds something else.
     """
     tensor = _load(path)[1]
     if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
@@ -118,7 +118,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _read_any(data: bytes) -> tuple[Container, object, dict[str, str]]:
-    """As :func:`_read`; what a hostile file makes Python or torch raise is a refusal."""
+    """As :func:`_read`; errors of Python or torch on a hostile file become refusals."""
     try:
         return _read(data)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -130,7 +130,7 @@ def _read_any(data: bytes) -> tuple[Container, object, dict[str, str]]:
 
 
 def _read(data: bytes) -> tuple[Container, object, dict[str, str]]:
-    """The container, what it holds, and its metadata; by the first bytes."""
+    """The container, by the first bytes; its contents, and its metadata."""
     if not data:
         raise Unacceptable("it is empty", _AGAIN)
     if data.startswith(_ZIP):

@@ -1,8 +1,8 @@
 """Finds the state_dicts in an object that another program has saved, and orders them.
 
-Programs nest a state_dict under keys of their own, and put prefixes before its names. Both are the
-same here: each tensor has one dotted name from the outermost object on, and a state_dict is all
-names that begin with one prefix.
+Programs nest a state_dict under their own keys, and add prefixes to its names. Here, keys and
+prefixes are treated alike. Each tensor has one dotted name that starts at the outermost object, and
+a state_dict is the set of names with one prefix.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _COPIES = re.compile(
     "ema|swa|avg|averaged?|mean|shadow|teacher|target|momentum|best|old|prev|previous|init|initial"
 )
 _NO_WEIGHTS = re.compile(r"optim\w*|sched\w*|grads?|gradients?|moments?")
-"""Words of keys of optimisers, schedules and gradients, whose tensors may have weights' names."""
+"""Words in keys of optimisers, schedules and gradients: tensors there may have weights' names."""
 _STATE = ("exp_avg", "momentum_buffer")
 _COUNTED = re.compile(
     r"((best|last|train|val|valid|test|global|current)_)*"
     r"(epochs?|steps?|iter(ation)?s?|loss|acc(uracy)?|score|lr|seed|n_averaged)"
 )
 _OPERATIONS = ("total_ops", "total_params")
-"""Counts that the package thop leaves in every module."""
+"""Counts that the package thop adds to every module."""
 _LOSSES = re.compile(r"criterion|.*loss.*|.*metric.*|.*(acc|accuracy)|n_averaged")
 """Modules beside a network in a Lightning module."""
 
@@ -75,27 +75,27 @@ def find_tensors(contents: object) -> Tensors:
     Raises:
         TooMuch: the object exceeds :data:`MAX_TENSORS` or :data:`MAX_CONTAINERS`.
     """
-    found: dict[str, NamedTensor] = {}
+    tensors: dict[str, NamedTensor] = {}
     containers = 0
 
     def visit(value: object, keys: Keys) -> None:
         nonlocal containers
         containers += 1
-        if containers > MAX_CONTAINERS or len(found) > MAX_TENSORS:
+        if containers > MAX_CONTAINERS or len(tensors) > MAX_TENSORS:
             raise TooMuch
         for key, inner in _entries(value):
             if isinstance(inner, Tensor) and isinstance(key, str):
                 named = NamedTensor(keys, key, inner)
-                found.setdefault(named.full_name, named)
+                tensors.setdefault(named.full_name, named)
             elif isinstance(inner, Mapping | list | tuple) and len(keys) < MAX_DEPTH:
                 visit(inner, (*keys, key))
 
     visit(contents, ())
-    return found
+    return tensors
 
 
 def _entries(value: object) -> Iterator[tuple[str | int, object]]:
-    """The entries of a mapping or a sequence; those of pairs (name, tensor) by their names."""
+    """The entries of a mapping or a sequence; in a list of pairs (name, tensor), by name."""
     pairs: Iterable[tuple[object, object]] = ()
     if isinstance(value, Mapping):
         pairs = value.items()
@@ -121,9 +121,9 @@ class Candidate:
 
     Attributes:
         keys: the keys that lead to the mapping.
-        prefix: what the names in that mapping begin with.
+        prefix: the beginning of the names in that mapping.
         weights: the tensors by the network's names.
-        ignored: names of tensors beside them that no network needs.
+        ignored: names of tensors beside the weights that no network needs.
         beside: names of other tensors in the same mapping.
     """
 
@@ -140,14 +140,14 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[int, tuple[int, ...]]:
-        """How conventional its place is; the lowest is the most likely to be meant."""
+        """How conventional its place is; the lowest rank is most likely the intended one."""
         tiers = [_tier(part) for part in self.parts]
         orders = [_order(part) for part in self.parts]
         return max(tiers, default=0), tuple(orders)
 
     @property
     def place(self) -> str:
-        """Where it is, in words: ``under 'model', with the prefix 'module.'``; empty if outermost."""
+        """Its place in words: ``under 'model', with the prefix 'module.'``; empty if outermost."""
         under = f"under {spell(self.keys)}" if self.keys else ""
         prefixed = f"with the prefix {self.prefix!r}" if self.prefix else ""
         return ", ".join(filter(None, (under, prefixed)))
@@ -173,12 +173,12 @@ def find_candidates(names: Sequence[str], tensors: Tensors) -> Iterator[Candidat
     prefixes = (full.removesuffix(anchor) for full in ends)
     whole = (one for one in prefixes if all(one + name in tensors for name in needed))
     for prefix in islice(whole, MAX_CANDIDATES):
-        if (found := _candidate(prefix, names, tensors)) is not None:
-            yield found
+        if (candidate := _candidate(prefix, names, tensors)) is not None:
+            yield candidate
 
 
 def _candidate(prefix: str, names: Sequence[str], tensors: Tensors) -> Candidate | None:
-    """The candidate with this prefix; None if a tensor among its own belongs to another network."""
+    """The candidate with this prefix; None if a tensor with the prefix is of another network."""
     own = {name: tensors[prefix + name] for name in names if prefix + name in tensors}
     places = {one.keys for one in own.values()}
     home = shared(list(places))
@@ -202,13 +202,13 @@ def _candidate(prefix: str, names: Sequence[str], tensors: Tensors) -> Candidate
 
 
 def shared(paths: Sequence[Keys]) -> Keys:
-    """The keys that all paths begin with."""
+    """The keys with which all paths begin."""
     columns = zip(*paths, strict=False)
     return tuple(column[0] for column in takewhile(lambda keys: len(set(keys)) == 1, columns))
 
 
 def _is_harmless(name: str, tensor: Tensor) -> bool:
-    """Whether no network needs it: a counter of thop, or a figure of the training."""
+    """Whether no network needs the tensor: a counter of thop, or a figure of the training."""
     if name.rpartition(".")[2] in _OPERATIONS:
         return True
     figure = not tensor.is_floating_point() or _COUNTED.fullmatch(name.lower())
@@ -226,7 +226,7 @@ def _is_no_part(module: str) -> bool:
 
 
 def holds_weights(keys: Keys) -> bool:
-    """Whether weights may be under these keys: they are no optimiser's, schedule's or gradients'."""
+    """Whether weights may be under these keys: not those of optimisers, schedules or gradients."""
     return not any(
         str(key).startswith(_STATE) or any(map(_NO_WEIGHTS.fullmatch, _words(str(key))))
         for key in keys
@@ -234,13 +234,13 @@ def holds_weights(keys: Keys) -> bool:
 
 
 def _words(key: str) -> frozenset[str]:
-    """The words of a key: ``netEMA`` and ``net_ema`` are net and ema."""
+    """The words of a key: those of ``netEMA`` and ``net_ema`` are net and ema."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key)
     return frozenset(filter(None, re.split(r"[\W_]+", apart.lower())))
 
 
 def _tier(key: str | int) -> int:
-    """0 for a conventional key, 2 for that of a copy such as ``ema``, 1 for any other."""
+    """0 for a conventional key, 2 for the key of a copy such as ``ema``, 1 for any other key."""
     words = _words(str(key))
     if any(map(_COPIES.fullmatch, words)):
         return 2
@@ -248,6 +248,6 @@ def _tier(key: str | int) -> int:
 
 
 def _order(key: str | int) -> int:
-    """The place among the conventional keys."""
+    """The index among the conventional keys."""
     name = str(key).lower().strip("_")
     return PREFERRED.index(name) if name in PREFERRED else len(PREFERRED)

@@ -49,26 +49,26 @@ GARBLED = (
     RuntimeError,
     UsageError,
 )
-"""Errors of Python and torch for a value of the wrong kind."""
+"""Errors that Python and torch raise for a value of the wrong kind."""
 
 
 class OwnNetworkError(CheckpointError):
-    """The checkpoint holds a network of the user's own, whose file has not been named."""
+    """The checkpoint holds a network of the user's own, but the user has not named its file."""
 
 
 class OtherNetworkError(CheckpointError):
-    """The checkpoint holds another network than the one that was named."""
+    """The checkpoint holds another network than the user named."""
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """The data set of the training, as far as using the network needs it.
+    """The facts about the data set of the training that a use of the network needs.
 
     Attributes:
         mean: with ``std``, the normalisation of the training, as fractions of 255.
-        brightness: mean of the training images' pixels, if that is not ``mean``: the class of a
-            user's own network may state another normalisation.
-        mnist_form: whether images of the user's own had MNIST's form.
+        brightness: mean of the training images' pixels, if it differs from ``mean``: the class of
+            a user's own network may state another normalisation.
+        mnist_form: whether the user's own images had MNIST's form.
     """
 
     name: str
@@ -95,17 +95,17 @@ class Checkpoint:
 
     Attributes:
         path: its file.
-        model: the network's name; for a user's own network as the user gave it.
+        model: the network's name; for a user's own network, as typed by the user.
         classes: number of classes.
         weights: the weights to evaluate: the averaged ones if the run averaged weights.
         config: the run's configuration; None for another program's state_dict.
         data: the run's data set; None for another program's state_dict.
-        stated: mean and standard deviation of the pixels that another file's metadata state.
+        stated: mean and standard deviation of the pixels, from the metadata of another file.
         history: the results of the epochs so far.
-        document: all that the file holds; empty for another program's state_dict.
+        document: the whole contents of the file; empty for another program's state_dict.
         changes: in words, how the source of a user's own network has changed since training.
-        notes: sentences on how another program's file was read: where its weights were found,
-            which prefix was removed, what was cast or ignored.
+        notes: sentences on how another program's file was read: the place of its weights, the
+            removed prefix, casts, and ignored tensors.
         voters: number of networks in another program's file that vote.
     """
 
@@ -135,8 +135,8 @@ class Checkpoint:
     @property
     def environment(self) -> Mapping[str, Any]:
         """Device, precision and versions of the training; empty if foreign."""
-        found: Mapping[str, Any] = self.document.get("environment", {})
-        return found
+        environment: Mapping[str, Any] = self.document.get("environment", {})
+        return environment
 
     @property
     def precision(self) -> str | None:
@@ -145,7 +145,7 @@ class Checkpoint:
 
     @property
     def position(self) -> Mapping[str, Any] | None:
-        """How far the training was: epoch, batch and step; None if foreign."""
+        """The position of the training: epoch, batch and step; None if foreign."""
         return self.document.get("position")
 
     def build_model(self) -> nn.Module:
@@ -167,10 +167,10 @@ def encode(document: Mapping[str, Any]) -> bytes:
 
 
 def write(document: Mapping[str, Any], *paths: Path) -> None:
-    """Write the document to each path, atomically; encoded once.
+    """Encode the document once, and write it atomically to each path.
 
     Raises:
-        OutputError: disk full or read-only; existing files are unchanged.
+        OutputError: the disk is full or read-only; existing files are unchanged.
     """
     data = encode(document)
     for path in paths:
@@ -182,24 +182,24 @@ def read(path: Path, model: str | None = None) -> Checkpoint:
 
     Args:
         path: the file.
-        model: the network's name, instead of recognising it by its weights. A network in the user's
-            own file must be named, by its absolute path: that file is executed, never one that a
-            checkpoint names.
+        model: the network's name; None recognises it by its weights. A network in the user's own
+            file must be named, by its absolute path. Only that file is executed, never a file
+            named by a checkpoint.
 
     Raises:
-        CheckpointError: missing, damaged, hostile, of another version, or not fitting the network.
+        CheckpointError: the file is missing, damaged, hostile, of another version, or does not fit.
         UsageError: the user's own network cannot be built.
     """
     contents = load_archive(path)
     if _says_a_format(contents.document):
         return _read_own(path, contents.document, model)
-    found = read_foreign(path, contents, model)
+    foreign = read_foreign(path, contents, model)
     stated = from_metadata(contents.metadata)
     return Checkpoint(
-        *(path, found.model, found.classes, found.weights),
-        notes=found.notes,
+        *(path, foreign.model, foreign.classes, foreign.weights),
+        notes=foreign.notes,
         stated=stated,
-        voters=found.members,
+        voters=foreign.members,
     )
 
 
@@ -214,10 +214,10 @@ class Course:
 def read_course(path: Path) -> Course | None:
     """The course of a checkpoint's training; None for another program's weights.
 
-    The network is not built, so a user's own need not be named.
+    The network is not built, so the user need not name an own network.
 
     Raises:
-        CheckpointError: missing, damaged, hostile or of another version.
+        CheckpointError: the file is missing, damaged, hostile or of another version.
     """
     document = load_archive(path).document
     if not _says_a_format(document):
@@ -228,7 +228,7 @@ def read_course(path: Path) -> Course | None:
 
 
 def _says_a_format(document: object) -> bool:
-    """Whether this program wrote the document: another program's may have a key ``format`` too."""
+    """Whether this program wrote the document; other documents may also have a key ``format``."""
     if not isinstance(document, Mapping):
         return False
     name = document.get("format")
@@ -249,7 +249,7 @@ def _check_format(path: Path, document: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _garbled(path: Path) -> Iterator[None]:
-    """Report an error that a document's values raise inside as a CheckpointError."""
+    """Turn an error that a document's values raise in the block into a CheckpointError."""
     try:
         yield
     except GARBLED as error:
@@ -292,7 +292,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
 def _named_anew(
     path: Path, name: ModelName, recorded: Mapping[str, Any], model: str | None
 ) -> ModelName:
-    """The network's file as the user named it; a file that a checkpoint names is never run."""
+    """The network's file as named by the user; a file named by a checkpoint is never run."""
     if model is not None and ModelName(model).is_own:
         return ModelName(model)
     source = recorded.get("source")

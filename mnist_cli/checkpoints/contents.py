@@ -1,4 +1,4 @@
-"""What a checkpoint file holds, as plain values and tensors, and what was left out of it."""
+"""The contents of a checkpoint file, as plain values and tensors, and the objects left out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INNER_FILE = "tensor in a file of its own"
 """Names a tensor that is left out: pickle.dump wrote it."""
 
 Container = Literal["zip", "stream", "tar", "pickle", "safetensors"]
-"""How a file is laid out: ``torch.save`` since 1.6, before 1.6, before 0.2; pickle; safetensors."""
+"""The layout of a file: ``torch.save`` since 1.6, before 1.6, before 0.2; pickle; safetensors."""
 
 
 class Unacceptable(Exception):
@@ -38,7 +38,7 @@ class Unacceptable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """Stands where an object is left out, or for a class or function that a file refers to.
+    """Replaces an object that is left out, or a class or function to which a file refers.
 
     Attributes:
         name: the class or function as the file names it: ``__main__.Config``.
@@ -54,10 +54,10 @@ class Unread:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An object that was not read, because only code that the file names could build it.
+    """An object that was not read, because only code named by the file could build it.
 
     Attributes:
-        place: the keys that lead to it, by dots; empty for the file's whole contents.
+        place: the keys that lead to it, joined by dots; empty for the file's whole contents.
         name: the class or function, safe for a terminal.
         module: whether it is a whole pickled network.
         index: the same keys as Python writes them after the document: ``['net'][0]``.
@@ -78,9 +78,9 @@ class Contents:
 
     Attributes:
         document: plain types, tensors on the CPU, and :class:`Unread` where an object is left out.
-            Arrays of numpy are tensors, its scalars and paths are plain values, and namespaces are
+            numpy's arrays become tensors, its scalars and paths plain values, and namespaces
             dicts.
-        container: how the file is laid out.
+        container: the layout of the file.
         metadata: the texts in the header of a safetensors file; empty for others.
         left_out: the objects that were not read, in the file's order.
     """
@@ -92,17 +92,17 @@ class Contents:
 
 
 def safe_text(text: str, length: int = NAME_LENGTH) -> str:
-    """The text without what a terminal could obey, cut to ``length`` characters."""
+    """The text without control characters for terminals, cut to ``length`` characters."""
     cut = text if len(text) <= length else f"{text[: length - 1]}…"
     return "".join(one if one.isprintable() else "?" for one in cut)
 
 
 def judge_contents(root: object, max_bytes: int) -> tuple[LeftOut, ...]:
-    """List what was left out; refuse contents that are small in a file and huge in use.
+    """List the objects left out; refuse contents that are small in a file but huge in memory.
 
     Args:
         root: the object that a file holds.
-        max_bytes: limit for all its tensors together, as if none shared memory.
+        max_bytes: limit for all its tensors together, counted as if none shared memory.
 
     Raises:
         Unacceptable: a limit is exceeded.

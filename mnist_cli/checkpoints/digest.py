@@ -1,4 +1,4 @@
-"""Hashes of a checkpoint's parts: equal if and only if all bits are, except the clock's."""
+"""Hashes of a checkpoint's parts: equal if and only if all bits are equal, except clock times."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ PARTS = {
     "generators": ("generators",),
     "metrics": ("position", "running", "metrics", "steps"),
 }
-"""What a resumed run must share with an uninterrupted one, and where a checkpoint holds it."""
+"""The parts that a resumed and an uninterrupted run must share, and their keys in a checkpoint."""
 
 CLOCKED = frozenset({"seconds", "images_per_second"})
-"""What a clock measures: no resumed run repeats it."""
+"""Measurements of a clock: no resumed run repeats them."""
 
 
 def digests(document: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 in hexadecimal of each of :data:`PARTS` of a checkpoint's document.
 
     Raises:
-        TypeError: it holds something other than plain values and tensors.
+        TypeError: the document holds something other than plain values and tensors.
     """
     return {part: digest([document.get(key) for key in keys]) for part, keys in PARTS.items()}
 
 
 def digest(value: object) -> str:
-    """SHA-256 over types, shapes and bits; tensors count in logical order, wherever they lie."""
-    into = hashlib.sha256()
+    """SHA-256 over types, shapes and bits; tensors count in logical order, in any memory layout."""
+    sha256 = hashlib.sha256()
     for part in _parts(value):
-        into.update(part)
-    return into.hexdigest()
+        sha256.update(part)
+    return sha256.hexdigest()
 
 
 def _parts(value: object) -> Iterator[bytes]:

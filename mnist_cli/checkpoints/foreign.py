@@ -1,8 +1,8 @@
 """Reads the weights of a network from an object that another program has saved.
 
 :mod:`mnist_cli.checkpoints.candidates` finds the state_dicts in it, and
-:mod:`mnist_cli.checkpoints.network_fits` those that fit a network. This module chooses one, and says
-in words what was chosen, cast and ignored.
+:mod:`mnist_cli.checkpoints.network_fits` selects those that fit a network. This module chooses one,
+and describes in words what it chose, cast and ignored.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def read_foreign(path: Path, contents: Contents, model: str | None) -> ForeignWe
         raise CheckpointError(f"{path}: {message}", hint)
     tensors = _tensors(path, contents.document)
     stated = _stated_network(contents)
-    found = find_fits(tensors, model, stated)
+    fits = find_fits(tensors, model, stated)
     unwrapped = _unwrapped(tensors)
-    if not found and unwrapped:
-        tensors, found = unwrapped, find_fits(unwrapped, model, stated)
-    if not found:
+    if not fits and unwrapped:
+        tensors, fits = unwrapped, find_fits(unwrapped, model, stated)
+    if not fits:
         raise refusal(path, contents, tensors, model)
-    if voters := _voters(contents, found):
+    if voters := _voters(contents, fits):
         return _ensemble(path, voters)
-    fit, others = _choose(path, contents, found)
+    fit, others = _choose(path, contents, fits)
     weights, cast = cast_weights(path, fit)
     check_weights(path, fit.model, fit.classes, weights)
     notes = [*_place_notes(fit, others, tensors), *cast]
@@ -95,7 +95,7 @@ def _tensors(path: Path, contents: object) -> Tensors:
 
 
 def _unwrapped(tensors: Tensors) -> Tensors:
-    """The tensors with the prefixes of wrappers removed everywhere; empty if none has one."""
+    """The tensors with the prefixes of wrappers removed everywhere; empty if there are none."""
     renamed = {
         _WRAPPERS.sub("", full): NamedTensor(one.keys, _WRAPPERS.sub("", one.name), one.tensor)
         for full, one in tensors.items()
@@ -105,18 +105,18 @@ def _unwrapped(tensors: Tensors) -> Tensors:
 
 
 def _stated_network(contents: Contents) -> str | None:
-    """The network that an exported file names; a file of the user's own is never run from there."""
+    """The network that an exported file names; None for a user's own, whose file is never run."""
     name = contents.metadata.get("model", "")
     return name if width_of(name) is not None else None
 
 
-def _voters(contents: Contents, found: Sequence[Fit]) -> list[Fit]:
-    """The members of an exported ensemble, whose names begin with their numbers; else empty."""
-    by_prefix = {(fit.candidate.parts, fit.model): fit for fit in found}
+def _voters(contents: Contents, fits: Sequence[Fit]) -> list[Fit]:
+    """The members of an exported ensemble: its names begin with their numbers; else empty."""
+    by_prefix = {(fit.candidate.parts, fit.model): fit for fit in fits}
     members = contents.metadata.get("members", "")
     numbers = range(int(members)) if members.isdecimal() and len(members) < 4 else range(0)
-    voters = [by_prefix.get(((str(number),), found[0].model)) for number in numbers]
-    whole = [fit for fit in voters if fit is not None and fit.classes == found[0].classes]
+    voters = [by_prefix.get(((str(number),), fits[0].model)) for number in numbers]
+    whole = [fit for fit in voters if fit is not None and fit.classes == fits[0].classes]
     return whole if len(whole) == len(voters) > 1 else []
 
 
@@ -129,14 +129,14 @@ def _ensemble(path: Path, voters: Sequence[Fit]) -> ForeignWeights:
     return ForeignWeights(ModelName(first.model), first.classes, weights, (), members)
 
 
-def _choose(path: Path, contents: Contents, found: Sequence[Fit]) -> tuple[Fit, list[Fit]]:
-    """The fit in the most conventional place, and the others that hold other values.
+def _choose(path: Path, contents: Contents, fits: Sequence[Fit]) -> tuple[Fit, list[Fit]]:
+    """The fit in the most conventional place, and the fits with other values.
 
     Raises:
-        CheckpointError: several fit in equally conventional places.
+        CheckpointError: several fits are in equally conventional places.
     """
-    best = found[0]
-    others = [fit for fit in found[1:] if not same_values(fit.weights, best.weights)]
+    best = fits[0]
+    others = [fit for fit in fits[1:] if not same_values(fit.weights, best.weights)]
     if others and others[0].candidate.rank == best.candidate.rank:
         equal = [fit for fit in others if fit.candidate.rank == best.candidate.rank]
         places = [f"{fit.candidate.place} ({_model_label(fit)})" for fit in (best, *equal)]
@@ -148,7 +148,7 @@ def _choose(path: Path, contents: Contents, found: Sequence[Fit]) -> tuple[Fit, 
 
 
 def _extraction(path: Path, contents: Contents, fit: Fit) -> str:
-    """Python that writes the weights of a fit alone."""
+    """Python code that writes only the weights of a fit."""
     candidate = fit.candidate
     index = "".join(f"[{key!r}]" for key in candidate.keys)
     loaded = f"torch.load({str(path)!r}, weights_only=True){index}"
@@ -175,11 +175,11 @@ def _place_notes(fit: Fit, others: Sequence[Fit], tensors: Tensors) -> Iterator[
     if others:
         places = [one.candidate.place or "without a key" for one in others]
         yield f"other weights that fit are not used: {listed(places)}"
-    said = names_used(others).get(candidate.keys, set())
-    unused = [one for one in candidate.beside if one not in said]
+    mentioned = names_used(others).get(candidate.keys, set())
+    unused = [one for one in candidate.beside if one not in mentioned]
     if unused := [*unused, *_elsewhere(candidate, others, tensors)]:
         yield f"other tensors are not used: {listed([label(one) for one in unused])}"
-    if ignored := [one for one in candidate.ignored if one not in said]:
+    if ignored := [one for one in candidate.ignored if one not in mentioned]:
         yield f"ignored: {listed([label(one) for one in ignored])}"
     missing = sum(name not in candidate.weights for name in fit.weights)
     if missing:

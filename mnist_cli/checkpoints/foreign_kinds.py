@@ -1,4 +1,4 @@
-"""Names the files that are not checkpoints, by their first bytes or entries, and suggests what to do."""
+"""Names files that are not checkpoints, by their first bytes or entries, and suggests a fix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Kind:
 
     Attributes:
         name: completes "it is …".
-        pattern: what its first bytes match; for a zip, what a line of its entries' names matches.
+        pattern: matches its first bytes; for a zip, the name of one of its entries.
         hint: the suggested fix.
     """
 
@@ -98,7 +98,7 @@ KINDS = (
     ),
     Kind("JSON text, not a checkpoint", rb"\s*[\[{]\s*([\"\[{\]}]|-?\d|$)", _DOWNLOAD),
 )
-"""By the first bytes; the first that matches counts. A tuple, since a later one may match too."""
+"""By the first bytes; the first match counts. The order matters: later kinds may match too."""
 
 PROGRAMS = (
     Kind(
@@ -115,7 +115,7 @@ PROGRAMS = (
     ),
     Kind("a model of torch.package", rb"(.*/)?\.data/(extern_modules|python_version)$", _PROGRAM),
 )
-"""By the names of a zip's entries, even where one is as torch.save writes it."""
+"""By the names of a zip's entries, even if it has the entry that torch.save writes."""
 
 ZIPS = (
     Kind("a Keras model", rb".*\.weights\.h5$", OTHER),
@@ -131,11 +131,11 @@ ZIPS = (
     ),
     Kind("an office document", rb"\[Content_Types\]\.xml$|mimetype$", _DATA),
 )
-"""By the names of a zip's entries, where none is as torch.save writes it."""
+"""By the names of a zip's entries, if it has no entry that torch.save writes."""
 
 
 def known_kind(data: bytes) -> Unacceptable | None:
-    """Why a file is refused that is of a known kind, which no reader reads; None for others."""
+    """Why a file of a known kind is refused: no reader supports it. None for other files."""
     head = _head(data)
     if data.endswith(_TABLE):
         return Unacceptable("it is a TensorFlow checkpoint", OTHER)
@@ -149,7 +149,7 @@ def known_kind(data: bytes) -> Unacceptable | None:
 
 
 def unknown_kind(data: bytes) -> Unacceptable:
-    """Why a file is refused that is of no known kind."""
+    """Why a file of an unknown kind is refused."""
     head = _head(data)
     if not head.strip(b"\0"):
         return Unacceptable("it begins with zeros: the file is damaged", "Copy it again.")
@@ -173,10 +173,10 @@ def _text(head: bytes) -> str:
 
 
 def name_zip(names: Iterable[str], kinds: tuple[Kind, ...]) -> None:
-    """Refuse a zip whose entries are those of another kind of file.
+    """Refuse a zip with entries of another kind of file.
 
     Raises:
-        Unacceptable: they are.
+        Unacceptable: it has such entries.
     """
     listed = [name.encode(errors="replace") for name in names]
     for kind in kinds:

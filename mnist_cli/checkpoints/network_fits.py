@@ -1,4 +1,4 @@
-"""Whether named tensors are the weights of a network, and their values in the network's types."""
+"""Finds named tensors that are the weights of a network, and casts them to the network's types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CAST = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Fit:
-    """A candidate that has a network's names and shapes."""
+    """A candidate with the names and shapes of a network's weights."""
 
     model: str
     classes: int
@@ -30,26 +30,26 @@ class Fit:
 
 
 def find_fits(tensors: Tensors, model: str | None, stated: str | None = None) -> list[Fit]:
-    """What fits a network; the most conventional places first.
+    """The weights that fit a network, the most conventional places first.
 
     Args:
         tensors: of the file.
-        model: the network; None is any that is registered.
-        stated: the network that the file names, which is tried before the registered ones.
+        model: the network; None is any registered network.
+        stated: the network that the file names; it is tried before the registered ones.
     """
     by_names: dict[tuple[str, ...], list[str]] = {}
     for name in [model] if model else [*filter(None, [stated]), *models.RECOGNISED]:
         by_names.setdefault(weight_names(name), []).append(name)
-    found = [
+    fits = [
         fit
         for names, alike in by_names.items()
         for candidate in find_candidates(names, tensors)
         if (fit := fit_of(candidate, alike)) is not None
     ]
     if model is None:  # else the user vouches for a part of a larger network
-        used = names_used(found)
-        found = [fit for fit in found if used[fit.candidate.keys].issuperset(fit.candidate.beside)]
-    return sorted(found, key=lambda fit: fit.candidate.rank)
+        used = names_used(fits)
+        fits = [fit for fit in fits if used[fit.candidate.keys].issuperset(fit.candidate.beside)]
+    return sorted(fits, key=lambda fit: fit.candidate.rank)
 
 
 def names_used(fits: Iterable[Fit]) -> Mapping[Keys, set[str]]:
@@ -69,7 +69,7 @@ def weight_names(model: str) -> tuple[str, ...]:
 
 
 def fit_of(candidate: Candidate, networks: Sequence[str]) -> Fit | None:
-    """The fit to the first of these networks, which have weights of the same names."""
+    """The fit to the first matching network of these, which share the names of their weights."""
     weights = _completed(networks[0], candidate.weights)
     recognised = models.recognise(weights, networks)
     return Fit(*recognised, candidate, weights) if recognised else None
@@ -96,7 +96,7 @@ def same_values(one: Weights, other: Weights) -> bool:
 
 
 def cast_weights(path: Path, fit: Fit) -> tuple[Weights, list[str]]:
-    """The weights in the network's types, and what was cast, in words.
+    """The weights in the network's types, and notes about casts.
 
     Raises:
         CheckpointError: a tensor is not plain, or a value does not fit the network's type.
@@ -123,7 +123,7 @@ def _cast_note(before: str, after: str, count: int) -> str:
 
 
 def as_expected(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
-    """The tensor, of any shape, in the expected type; itself if that may change its meaning.
+    """Cast a tensor of any shape to the expected type, unless the cast may change its meaning.
 
     Raises:
         CheckpointError: the type cannot hold one of its values.

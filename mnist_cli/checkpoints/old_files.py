@@ -1,8 +1,8 @@
-"""Files that torch wrote before 1.6: pickles one after the other, then the bytes of the tensors.
+"""Reads files that torch wrote before 1.6: pickles one after another, then the tensors' bytes.
 
-Neither layout has checksums. A storage gets memory only where the file is large enough to hold its
-elements. torch's own reader is the source of both layouts: ``torch/serialization.py``,
-``_legacy_load``.
+Neither layout has checksums. A storage gets memory only if the file is large enough to hold its
+elements. Source of both layouts: torch's own reader, ``_legacy_load`` in
+``torch/serialization.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_after_magic(stream: io.BytesIO) -> object:
     """The object of a file whose first pickle, :data:`MAGIC`, has been read.
 
     Raises:
-        Unacceptable: damaged, hostile, or of an unknown version.
+        Unacceptable: the file is damaged, hostile, or of an unknown version.
     """
     if read_pickle(stream, no_storage) not in VERSIONS:
         raise Unacceptable("its version of torch's format before 1.6 is unknown")
@@ -46,7 +46,7 @@ def read_after_magic(stream: io.BytesIO) -> object:
 
 
 def no_storage(_identity: object) -> object:
-    """For pickles that stand alone.
+    """For pickles without tensors.
 
     Raises:
         Unacceptable: always.
@@ -55,7 +55,7 @@ def no_storage(_identity: object) -> object:
 
 
 class _Claims:
-    """The storages that a pickle names, each given memory before its bytes are read."""
+    """The storages that a pickle names; each gets memory before its bytes are read."""
 
     def __init__(self, most: int) -> None:
         self.left = most
@@ -93,7 +93,7 @@ def _read_elements(stream: io.BytesIO, storage: Storage) -> None:
 
 
 def _size(stream: io.BytesIO) -> int:
-    """Number of bytes; a view of them would keep the stream from being closed."""
+    """Number of bytes in the stream; a view of them would prevent closing it."""
     position = stream.tell()
     size = stream.seek(0, io.SEEK_END)
     stream.seek(position)
@@ -111,7 +111,7 @@ def read_tar(data: bytes) -> object | None:
     """The object in a tar of torch 0.1; None if it is a tar of something else.
 
     Raises:
-        Unacceptable: damaged or hostile.
+        Unacceptable: the tar is damaged or hostile.
     """
     if len(data) > MAX_TAR:
         raise Unacceptable(f"it is a tar of more than {MAX_TAR:,} bytes")
@@ -134,21 +134,21 @@ def read_tar(data: bytes) -> object | None:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """The plain files of a tar; a sparse one is not read, as it can claim any size."""
-    found = {}
+    """The plain files of a tar; sparse files are not read, since they can claim any size."""
+    files = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for member in itertools.islice(tar, MAX_MEMBERS):
                 if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
                     end = member.offset_data + member.size
-                    found[member.name.removeprefix("./")] = data[member.offset_data : end]
+                    files[member.name.removeprefix("./")] = data[member.offset_data : end]
     except (tarfile.TarError, ValueError, OSError) as error:
         raise Unacceptable("it is a damaged tar") from error
-    return found
+    return files
 
 
 def _tar_storages(stream: io.BytesIO) -> dict[int, Any]:
-    """Storages by number: a pickle with number, device and type each, and the elements."""
+    """Storages by number: for each, a pickle with number, device and type, then the elements."""
     placed: dict[int, Any] = {}
     left = _size(stream)
     for _ in range(_count(stream)):
@@ -166,7 +166,7 @@ def _tar_storages(stream: io.BytesIO) -> dict[int, Any]:
 
 
 def _tar_tensors(stream: io.BytesIO, storages: dict[int, Any]) -> dict[int, Any]:
-    """Tensors by number: a pickle with number, storage and type each, then sizes and strides."""
+    """Tensors by number: each has a pickle with number, storage and type, then sizes and strides."""
     placed = {}
     for _ in range(_count(stream)):
         key, storage, _kind = read_pickle(stream, no_storage)

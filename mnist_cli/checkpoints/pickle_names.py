@@ -1,7 +1,7 @@
-"""What the names in a pickle stand for: plain values, tensors, or nothing that is read.
+"""The meaning of the names in a pickle: plain values, tensors, or objects that are not read.
 
-The table at the end lists each name that is read, with a function of ours that makes the value. A
-name is never imported. Each function checks its arguments: they come from the file.
+The table at the end lists each supported name, with a function of ours that makes the value. A
+name is never imported. Each function checks its arguments, since they come from the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HARMLESS = (
     *("functools.partial", "types.SimpleNamespace", "random.Random", "re._compile", "ipaddress."),
     *("typing.", "time.struct_time", "logging.", "zoneinfo.", "copyreg.", "enum."),
 )
-"""Names of torch, numpy and Python whose objects are left out. No attack gains by them."""
+"""Names in torch, numpy and Python: their objects are left out. They are of no use to attacks."""
 
 _TYPES = {
     *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"),
@@ -48,9 +48,9 @@ _RENAMED = (
     ("numpy._core.", "numpy.core."),
 )
 _OTHERS_CODE = (frozenset(sys.stdlib_module_names) | {"torch", "numpy"}) - {"test", "numbers"}
-"""Packages that are everywhere, so that attacks use them; not those whose names users take."""
+"""Packages installed everywhere, which attacks use; without names that users often choose."""
 _KEYS = str | int | float | bool | bytes | None | Unread | torch.dtype | Tensor
-MAX_KEY = 1 << 60  # beyond, integers of one hash are easily found
+MAX_KEY = 1 << 60  # beyond, integers with equal hashes are easy to find
 
 
 _DTYPES = {f"torch.{name}": one for name, one in vars(torch).items() if type(one) is torch.dtype}
@@ -66,10 +66,10 @@ class Record(dict[str, Any]):
 
 
 def named(module: str, leaf: str) -> object:
-    """What a pickle pushes for a name: a dtype, or the name itself.
+    """The value that a pickle pushes for a name: a dtype, or the name itself.
 
     Raises:
-        Unacceptable: it is a function or class of Python, torch or numpy that is not harmless.
+        Unacceptable: a function or class of Python, torch or numpy is not harmless.
     """
     name = f"{module}.{leaf}"
     for old, new in _RENAMED:
@@ -95,15 +95,15 @@ def _is_harmless(name: str) -> bool:
 
 
 def call(callee: object, arguments: object) -> object:
-    """What calling a name, or making an object of it, stands for.
+    """The value of calling a name, or of making an object of it.
 
     Raises:
-        TypeError: it is not a name, or its builder takes other arguments.
+        TypeError: ``callee`` is not a name, or its builder takes other arguments.
     """
     if not isinstance(callee, Unread) or not isinstance(arguments, tuple):
         raise TypeError("a call of something else than a name")
     if callee.name.startswith("torch.") and callee.name.endswith("Tensor") and not arguments:
-        return torch.empty(0)  # torch before 0.2: build() sets it
+        return torch.empty(0)  # torch before 0.2: build() fills it
     builder = _BUILDERS.get(callee.name)
     if builder is not None:
         return builder(*arguments)
@@ -111,7 +111,7 @@ def call(callee: object, arguments: object) -> object:
 
 
 def build(made: object, state: object) -> object:
-    """The object with the state that the pickle gives it: the same, or another in its place."""
+    """The object with the state that the pickle gives it: the same object, or its replacement."""
     match made, state:
         case Record(), dict():
             made.update({key: value for key, value in state.items() if isinstance(key, str)})
@@ -123,18 +123,18 @@ def build(made: object, state: object) -> object:
         case Unread(), {"_modules": dict(), "_parameters": dict()}:
             return Unread(made.name, module=True)
         case Unread(name="numpy.ndarray"), tuple():
-            found = pickled_arrays.array(state)
-            return made if found is None else found
+            array = pickled_arrays.array(state)
+            return made if array is None else array
         case pickled_arrays.Dtype(), tuple():
             return made.ordered(state)
     return made
 
 
 def check_key(key: object) -> Any:
-    """A key of a dict or an element of a set, whose hash takes no time to compute.
+    """Accept a key of a dict or an element of a set only if its hash is cheap to compute.
 
     Raises:
-        TypeError: it is another.
+        TypeError: the key has another type, or is too large.
     """
     parts = key if isinstance(key, tuple) and len(key) < 10 else (key,)
     if not all(isinstance(part, _KEYS) for part in parts):
@@ -157,21 +157,21 @@ def _tensor(
 def _tensor_with_dtype(
     storage: object, offset: object, size: object, stride: object, *more: object
 ) -> object:
-    """``_rebuild_tensor_v3``, whose arguments are requires_grad, the hooks, and the dtype."""
+    """``_rebuild_tensor_v3``: its other arguments are requires_grad, the hooks, and the dtype."""
     if isinstance(storage, Storage) and isinstance(more[2], torch.dtype):
         return tensor_of(storage.viewed_as(more[2]), offset, size, stride)
     raise TypeError("a tensor without a storage or dtype")
 
 
 def _same(data: object, *_more: object) -> object:
-    """A Parameter or Variable is its data."""
+    """The data of a Parameter or Variable."""
     if isinstance(data, Tensor | Unread):
         return data
     raise TypeError("a parameter of something else than a tensor")
 
 
 def _reconstructed(kind: object, _base: object = None, state: object = None) -> object:
-    """An object as protocols before 2 write it; of a subclass of dict, with its items."""
+    """An object as protocols before 2 write it; a subclass of dict keeps its items."""
     made = call(kind, ())
     return Record(state) if isinstance(made, Unread) and isinstance(state, dict) else made
 
@@ -185,7 +185,7 @@ def _counter(counts: object = None) -> object:
 
 
 def _bytes(text: object = "", encoding: str = "latin-1") -> object:
-    """Bytes as protocols before 3 write them: a text of characters up to 255."""
+    """Bytes as protocols before 3 write them: a text with characters up to 255."""
     if isinstance(text, str) and encoding in ("latin1", "latin-1"):
         return text.encode("latin-1")
     if isinstance(text, bytes):

@@ -30,7 +30,7 @@ class Dtype:
         """The dtype with the byte order of its state: (version, order, …).
 
         Raises:
-            TypeError: the state has none.
+            TypeError: the state has no byte order.
         """
         order = state[1]
         if isinstance(order, str) and order in {"<", ">", "=", "|"}:
@@ -38,18 +38,18 @@ class Dtype:
         raise TypeError("a dtype without a byte order")
 
     def of_numpy(self) -> np.dtype[np.generic]:
-        """The dtype of numpy that it stands for."""
+        """The corresponding dtype of numpy."""
         swapped = (self.order == "<") is (sys.byteorder == "big") and self.order in "<>"
         return np.dtype(self.code).newbyteorder("S" if swapped else "=")
 
 
 def is_scalar_type(name: str) -> bool:
-    """Whether it is a type of numbers or texts: ``numpy.float32``."""
+    """Whether it is a type of numbers or texts, such as ``numpy.float32``."""
     return _SCALARS.fullmatch(name) is not None
 
 
 def _dtype(code: object, *_align_and_copy: object) -> object:
-    """A dtype by its code; others, such as of objects and records, are not read."""
+    """A dtype by its code; dtypes of objects, records and others are not read."""
     if isinstance(code, str) and _CODE.fullmatch(code):
         return Dtype(code)
     return Unread("numpy.dtype")
@@ -63,7 +63,7 @@ def _scalar(dtype: object, raw: object = b"") -> object:
 
 
 def _blank(_kind: object, *_shape_and_code: object) -> object:
-    """An array before its state; of a subclass, it is not read."""
+    """An array before its state is set; arrays of subclasses are not read."""
     return Unread(_kind.name) if isinstance(_kind, Unread) else Unread("numpy.ndarray")
 
 
@@ -71,7 +71,7 @@ def array(state: tuple[object, ...]) -> object:
     """The tensor of an array's state: (version, shape, dtype, columns first, bytes).
 
     Returns:
-        None if it holds something else than numbers that torch has.
+        None if the array holds something other than numbers that torch supports.
     """
     *_version, shape, dtype, columns_first, raw = state
     return _tensor(shape, dtype, raw, "F" if columns_first else "C")
@@ -79,8 +79,8 @@ def array(state: tuple[object, ...]) -> object:
 
 def _from_buffer(raw: object, dtype: object, shape: object, order: object) -> object:
     """An array as protocol 5 writes it."""
-    found = _tensor(shape, dtype, raw, "F" if order == "F" else "C")
-    return Unread("numpy.ndarray") if found is None else found
+    tensor = _tensor(shape, dtype, raw, "F" if order == "F" else "C")
+    return Unread("numpy.ndarray") if tensor is None else tensor
 
 
 def _tensor(shape: object, dtype: object, raw: object, order: str) -> torch.Tensor | None:

@@ -1,13 +1,13 @@
 """Reads a pickle as data: no class or function that it names is imported, and none is called.
 
-A pickle is a program for a small stack machine. Python's own machine imports what the program
-names and calls it. This one knows a table of names (:mod:`mnist_cli.checkpoints.pickle_names`),
-each with a function of ours that builds a plain value or a tensor; other names of the user's or of
-other packages become :class:`Unread`, and names that serve attacks are refused.
+A pickle is a program for a small stack machine. Python's own machine imports and calls the names
+in the program. This machine has a table of names (:mod:`mnist_cli.checkpoints.pickle_names`); for
+each, a function of ours builds a plain value or a tensor. Other names of users or packages become
+:class:`Unread`, and names that serve attacks are refused.
 
-Memory is bounded: by the number of operations, of objects and of bytes, and since no function of
-the table takes a size to allocate. ``torch.load(weights_only=True)`` bounds neither, allocates what
-a storage claims before it looks for the bytes, and reads no protocol but 2.
+Memory is bounded by the number of operations, objects and bytes; no function of the table takes a
+size to allocate. ``torch.load(weights_only=True)`` has no such bounds, allocates the size that a
+storage claims before it looks for the bytes, and reads only protocol 2.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mnist_cli.devices.memory import is_out_of_memory
 MAX_OPERATIONS = 1 << 20  # the metrics of about 7,000 epochs
 MAX_PICKLE = (
     1 << 24
-)  # 16 MiB: numpy's arrays lie inside; a text of them may take four times as much
+)  # 16 MiB: numpy's arrays lie inside; as text, they may take four times the space
 MAX_BITS = 2048  # of an integer: Python prints at most 4,300 digits
 MAX_CALLS = 100_000  # each makes an object of up to a kilobyte
 UNREADABLE = "it is damaged, or its format is unknown: its contents cannot be read"
@@ -32,7 +32,7 @@ NOT_A_PICKLE = f"{UNREADABLE} (not a pickle)"
 TOO_LONG = f"its pickle has more than {MAX_PICKLE:,} bytes, or is damaged"
 
 Persistent = Callable[[object], object]
-"""What a persistent id stands for; raises Unacceptable for an id that it does not know."""
+"""Returns the object of a persistent id; raises Unacceptable for an unknown id."""
 
 _CALLS = {"REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "EMPTY_SET", "BINPERSID", "PERSID"}
 _NOTHING = {"PROTO", "FRAME"}
@@ -46,14 +46,14 @@ _CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False}
 
 
 def read_pickle(stream: io.BytesIO, persistent: Persistent) -> Any:
-    """The object that the pickle at the stream's position stands for; the stream is left after it.
+    """Read the object of the pickle at the stream's position; the stream then stands after it.
 
     Args:
         stream: a file, or a part of one, in memory.
-        persistent: what a persistent id stands for.
+        persistent: returns the object of a persistent id.
 
     Raises:
-        Unacceptable: not a pickle, too large, or naming what could run code.
+        Unacceptable: the data are not a pickle, are too large, or could run code.
     """
     machine = _Machine(persistent)
     try:
@@ -68,7 +68,7 @@ def read_pickle(stream: io.BytesIO, persistent: Persistent) -> Any:
 
 
 class _Bounded:
-    """A stream of which at most :data:`MAX_PICKLE` bytes are read."""
+    """A stream that reads at most :data:`MAX_PICKLE` bytes."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         self.stream, self.left = stream, MAX_PICKLE
@@ -99,7 +99,7 @@ class _Machine:
         self.calls = 0
 
     def run(self, program: Any) -> None:
-        """Do what all operations say."""
+        """Execute all operations."""
         for count, (operation, argument, _) in enumerate(pickletools.genops(program)):
             if count > MAX_OPERATIONS:
                 raise Unacceptable(f"its pickle has more than {MAX_OPERATIONS:,} operations")
@@ -108,7 +108,7 @@ class _Machine:
             self.step(operation.name, argument)
 
     def step(self, name: str, argument: Any) -> None:
-        """Do what one operation says."""
+        """Execute one operation."""
         self.calls += name in _CALLS
         if self.calls > MAX_CALLS:
             raise Unacceptable(f"it holds more than {MAX_CALLS:,} objects")
@@ -121,7 +121,7 @@ class _Machine:
             operation(self, argument)
 
     def result(self) -> Any:
-        """What the pickle stands for, after its last operation."""
+        """The object of the pickle, after its last operation."""
         if len(self.stack) != 1 or self.below:
             raise ValueError("the pickle ends in the middle")
         return self.stack[0]
@@ -140,7 +140,7 @@ class _Machine:
         self.places[id(self.stack[-1])] = index
 
     def replace(self, value: Any) -> None:
-        """Put another object in the place of the topmost, in the memo too."""
+        """Replace the topmost object, in the memo too."""
         old, self.stack[-1] = self.stack[-1], value
         place = self.places.get(id(old))
         if place is not None and self.memo[place] is old:

@@ -1,4 +1,4 @@
-"""Why no weights in another program's file fit a network: what it holds instead, in words."""
+"""Explains why no weights in another program's file fit a network: what the file holds instead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnist_cli.networks import registry as models
 
 
 def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None) -> CheckpointError:
-    """Why no weights fit, with what was not read."""
+    """Why no weights fit, and which objects were not read."""
     for one in contents.left_out:
         if one.module:
             return whole_object(path, one, contents.container)
@@ -52,13 +52,13 @@ def _no_tensors(path: Path, document: object) -> CheckpointError:
 
 
 def _no_fit(path: Path, tensors: Tensors, model: str | None, stated: str) -> CheckpointError:
-    """Why none fit.
+    """Why no tensors fit.
 
     Args:
         path: the file, for messages.
         tensors: of the file.
-        model: the network that was named; None accepts any.
-        stated: the network that the file's metadata name; empty if they name none.
+        model: the network that the user named; None accepts any.
+        stated: the network that the file's metadata name; empty if they name no network.
     """
     if model is not None:
         nearest = _nearest(tensors, weight_names(model))
@@ -80,7 +80,7 @@ def _no_fit(path: Path, tensors: Tensors, model: str | None, stated: str) -> Che
 
 
 def _nearest(tensors: Tensors, names: Sequence[str]) -> Weights:
-    """The tensors that most resemble a network's: those whose names, after one prefix, are most."""
+    """The tensors most like a network's: those with the prefix that gives the most known names."""
     prefixes = Counter(
         full.removesuffix(name)
         for full in tensors
@@ -102,7 +102,7 @@ def _nearest(tensors: Tensors, names: Sequence[str]) -> Weights:
 
 
 def _partly(tensors: Tensors) -> str:
-    """A sentence about a part of a larger network that is a known one."""
+    """A sentence about a known network that is a part of a larger one."""
     for name in models.RECOGNISED:
         for candidate in islice(find_candidates(weight_names(name), tensors), 3):
             if candidate.beside and fit_of(candidate, [name]):
@@ -119,5 +119,5 @@ def _by_metadata(stated: str) -> str:
 
 
 def label(name: object) -> str:
-    """A name for a message: quoted, cut, without what a terminal could obey."""
+    """A name for a message: quoted, cut, without control characters for terminals."""
     return safe_text(repr(name))

@@ -1,4 +1,4 @@
-"""The bytes of tensors, as containers hold them, and the tensors that lie in them."""
+"""The bytes of tensors, as containers hold them, and the tensors on these bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DTYPES = {
     "QInt32": torch.int32,
     "Untyped": torch.uint8,
 }
-"""By the name of the storage's class, without the ending."""
+"""By the name of the storage's class, without its suffix."""
 
 MAX_AXES = 32
 
@@ -58,7 +58,7 @@ class Storage:
         """Some of the elements.
 
         Raises:
-            Unacceptable: they are not all inside.
+            Unacceptable: some elements are outside.
         """
         if not is_count(offset, self.count) or not is_count(count, self.count - offset):
             raise Unacceptable("a storage claims more elements than the file holds")
@@ -74,7 +74,7 @@ def dtype_of(kind: object) -> torch.dtype:
     """The dtype of a storage or tensor class, of any device: ``torch.cuda.FloatStorage``.
 
     Raises:
-        Unacceptable: it is none.
+        Unacceptable: it is no such class.
     """
     if isinstance(kind, torch.dtype):
         return kind
@@ -86,17 +86,17 @@ def dtype_of(kind: object) -> torch.dtype:
 
 
 def room(dtype: torch.dtype, count: int) -> Storage:
-    """A storage for ``count`` elements that are yet to be filled in."""
+    """An uninitialised storage for ``count`` elements."""
     return Storage(torch.empty(count * dtype.itemsize, dtype=torch.uint8), dtype, 0, count)
 
 
 def space(storage: Storage) -> memoryview:
-    """The storage's bytes, to be written."""
+    """The storage's bytes, writable."""
     return memoryview(cast(bytearray, storage.data.numpy()))  # an array is a buffer as well
 
 
 def fill(storage: Storage, data: memoryview) -> None:
-    """Copy as many bytes as the storage has."""
+    """Copy ``data``, of the storage's size, into the storage."""
     space(storage)[:] = data
 
 
@@ -104,7 +104,7 @@ def tensor_of(storage: Storage, offset: Any, size: Any, stride: Any) -> Tensor:
     """The tensor of shape ``size`` on a storage, which may hold other tensors too.
 
     Raises:
-        Unacceptable: some are not in the storage.
+        Unacceptable: some elements are not in the storage.
     """
     size, stride = tuple(size), tuple(stride)
     if len(size) != len(stride) or len(size) > MAX_AXES:

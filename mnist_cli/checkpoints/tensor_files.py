@@ -1,7 +1,7 @@
-"""Reads safetensors: a JSON header with each tensor's dtype, shape and place, then the bytes.
+"""Reads safetensors: a JSON header with each tensor's dtype, shape and offsets, then the bytes.
 
 The package ``safetensors`` is optional, for exports. The format is small enough to be read without
-it: github.com/huggingface/safetensors, "Format".
+it. Source: github.com/huggingface/safetensors, "Format".
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def looks_like(data: bytes) -> bool:
 
 
 def read_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors by name, of the shapes and dtypes that the header gives, and the metadata.
+    """The tensors by name, with the shapes and dtypes in the header, and the metadata.
 
     Raises:
-        Unacceptable: damaged or hostile.
+        Unacceptable: the file is damaged or hostile.
     """
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER, len(data) - 8):
@@ -77,10 +77,10 @@ def _header(text: bytes) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise Unacceptable("its safetensors header has a name twice")
-    return found
+    return table
 
 
 def _metadata(texts: object) -> dict[str, str]:
@@ -99,7 +99,7 @@ def _place(name: str, entry: object) -> tuple[int, int]:
 
 
 def _check_coverage(places: list[tuple[int, int]], size: int) -> None:
-    """Each byte belongs to one tensor."""
+    """Check that each byte belongs to one tensor."""
     at = 0
     for begin, end in sorted(places):
         if begin != at or end < begin:
@@ -128,7 +128,7 @@ def _tensor(name: str, entry: Mapping[str, Any], body: memoryview) -> Tensor:
 
 
 def _strides(shape: list[int]) -> list[int]:
-    """Of a tensor whose last axis varies fastest; of none without elements."""
+    """The strides of a tensor whose last axis varies fastest; zeros if it has no elements."""
     empty = 0 in shape
     return [0 if empty else math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 

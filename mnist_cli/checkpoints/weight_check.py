@@ -1,4 +1,4 @@
-"""Checks that weights from a file are those of a network, and lists the differences if not."""
+"""Checks that weights from a file belong to a network, and lists the differences if they do not."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.networks import ensemble
 
 LISTED = 8
-"""The most differences that one message lists."""
+"""Maximum number of differences that a message lists."""
 
 Weights = Mapping[str, Tensor]
 
 
 def listed(items: Sequence[str], separator: str = ", ") -> str:
-    """The first items of a list for a message, and how many more it has."""
+    """The first items of a list for a message, and the number of further items."""
     more = len(items) - LISTED
     return separator.join(items[:LISTED]) + (f"{separator}… and {more:,} more" if more > 0 else "")
 
 
 def named_tensors(state: object) -> Weights:
-    """The weights that an object is: dense tensors on the CPU by name.
+    """The object as weights: dense tensors on the CPU by name.
 
     Raises:
-        TypeError: it is something else; the message names the part.
+        TypeError: the object is something else; the message names the part.
     """
     if not isinstance(state, Mapping) or not state:
         raise TypeError("there are no weights")
@@ -73,7 +73,7 @@ def check_weights(
         changes: how the source of a user's own network has changed, for messages.
 
     Raises:
-        CheckpointError: they differ; the differences are listed.
+        CheckpointError: they differ; the message lists the differences.
     """
     try:
         expected = ensemble.expected_weights(model, classes, members)
@@ -96,13 +96,13 @@ def check_weights(
 
 
 def not_finite(weights: Weights, fresh: Weights) -> str:
-    """The first weight that holds NaN or infinity and did not when it was built; empty if none does.
+    """The first weight with NaN or infinity that a fresh network's weight does not have; or empty.
 
-    A mask, for example, may hold -inf. Such a weight may hold what it held, wherever it stands.
+    A mask, for example, may hold -inf. A weight may hold such a value of its fresh one anywhere.
 
     Args:
         weights: tensors by name.
-        fresh: a fresh network's; on the meta device, where none is infinite, or with values.
+        fresh: weights of a fresh network, with values; or on the meta device, if all are finite.
     """
     for name, tensor in weights.items():
         wrong = ~tensor.isfinite()
@@ -120,15 +120,15 @@ def not_finite(weights: Weights, fresh: Weights) -> str:
     return ""
 
 
-def _differences(expected: Weights, found: Weights) -> list[str]:
-    missing = [f"{name} is missing" for name in expected if name not in found]
-    extra = [f"{safe_text(name)} is not part of it" for name in found if name not in expected]
+def _differences(expected: Weights, weights: Weights) -> list[str]:
+    missing = [f"{name} is missing" for name in expected if name not in weights]
+    extra = [f"{safe_text(name)} is not part of it" for name in weights if name not in expected]
     wrong = [
-        f"{name} has {tuple(found[name].shape)} {dtype_name(found[name])}, "
+        f"{name} has {tuple(weights[name].shape)} {dtype_name(weights[name])}, "
         f"not {tuple(tensor.shape)} {dtype_name(tensor)}"
         for name, tensor in expected.items()
-        if name in found
-        and (found[name].shape != tensor.shape or found[name].dtype != tensor.dtype)
+        if name in weights
+        and (weights[name].shape != tensor.shape or weights[name].dtype != tensor.dtype)
     ]
     return missing + extra + wrong
 

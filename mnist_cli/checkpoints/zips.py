@@ -1,7 +1,7 @@
 """Reads the zip that ``torch.save`` writes since 1.6: a pickle, and an entry for each storage.
 
-torch checks no CRC. Here the archive is checked before its pickle is read: entries are stored, so
-nothing can unpack to more than the file's size, and every CRC is right.
+torch checks no CRC. Here the archive is checked before its pickle is read. Entries must be stored
+uncompressed, so that nothing unpacks to more than the file's size, and every CRC must be right.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_zip(data: bytes) -> object:
     """The object in an archive of torch.save.
 
     Raises:
-        Unacceptable: damaged, hostile, or an archive of something else.
+        Unacceptable: the archive is damaged or hostile, or holds something else.
     """
     entries = _entries(data)
     pickle = next((name for name in entries if name.partition("/")[2] == "data.pkl"), None)
@@ -49,7 +49,7 @@ def _swapped(order: memoryview | None) -> bool:
 
 
 def _entries(data: bytes) -> Mapping[str, memoryview]:
-    """The bytes of each entry by its name, after all have been checked."""
+    """The bytes of each entry by its name, after checking all entries."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -65,7 +65,7 @@ def _entries(data: bytes) -> Mapping[str, memoryview]:
 
 
 def _name(entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse archives of other kinds, before anything else is said of them."""
+    """Refuse archives of other kinds first, so that the message names their kind."""
     names = [entry.filename for entry in entries[:MAX_ENTRIES]]
     known = any(name.partition("/")[2] == "data.pkl" for name in names)
     name_zip(names, PROGRAMS if known else PROGRAMS + ZIPS)
@@ -89,7 +89,7 @@ def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
 
 
 def _stored(data: bytes, entry: zipfile.ZipInfo) -> memoryview:
-    """An entry's bytes, which lie in the file after the entry's own header."""
+    """An entry's bytes, which follow the entry's own header in the file."""
     name, extra = _LOCAL_HEADER.unpack_from(data, entry.header_offset)
     start = entry.header_offset + _LOCAL_HEADER.size + name + extra
     return memoryview(data)[start : start + entry.file_size]
@@ -123,6 +123,6 @@ class _Stored:
 
 
 def _swap(storage: Storage, dtype: torch.dtype) -> None:
-    """Turn big-endian elements into little-endian ones, or the other way round."""
+    """Turn big-endian elements into little-endian ones, or vice versa."""
     width = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
     storage.data.copy_(storage.data.view(-1, width).flip(1).reshape(-1))
