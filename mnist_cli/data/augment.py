@@ -1,4 +1,4 @@
-"""Random changes of training images, for whole batches on the device.
+"""Changes training images at random, in whole batches on the device.
 
 The random numbers come from a separate generator, so that they do not depend on dropout.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The largest changes of an image; each is drawn uniformly from minus to plus the value.
+    """The largest changes of an image; each is drawn uniformly between minus and plus its value.
 
     Attributes:
         shift: pixels in each direction.
@@ -50,9 +50,9 @@ class Augmentation:
         Args:
             images: the images.
             generator: the source of random numbers.
-            batch: the size of the larger batch that they are a part of. The random numbers are
-                drawn for all of it, so that an image's do not depend on the part.
-            first: the place of the first image in that batch.
+            batch: the size of the larger batch to which they belong. Random numbers are drawn for
+                all of it, so that those of an image do not depend on the part.
+            first: the index of the first image in that batch.
         """
         count = len(images) if batch is None else batch
         part = slice(first, first + len(images))
@@ -87,10 +87,10 @@ def _move(images: Tensor, theta: Tensor) -> Tensor:
 
 
 def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
-    """What ``F.affine_grid`` gives for maps (N, 2, 3): (N, H, W, 2), in a tenth of its time.
+    """The result of ``F.affine_grid`` for maps (N, 2, 3): (N, H, W, 2), in a tenth of its time.
 
-    A point is a sum of its row's part and its column's, so it needs no product of matrices, which
-    TF32 would round.
+    A point is the sum of a term of its row and one of its column. This needs no product of
+    matrices, which TF32 would round.
     """
     y, x = (
         (2 * torch.arange(size, device=theta.device) + 1) / size - 1 for size in (height, width)
@@ -107,7 +107,7 @@ def _erase(images: Tensor, probability: float, draw: Tensor) -> Tensor:
     aspect = torch.exp((2 * draw[2] - 1) * math.log(3.3))
     tall, wide = (area * aspect).sqrt(), (area / aspect).sqrt()
     top, left = draw[3] * (height - tall), draw[4] * (width - wide)
-    # By the pixels' middles: by their corners the first row and column were never erased.
+    # Compare the pixels' middles: with their corners, the first row and column are never erased.
     rows = torch.arange(height, device=images.device).view(1, 1, height, 1) + 0.5
     columns = torch.arange(width, device=images.device).view(1, 1, 1, width) + 0.5
     inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)

@@ -1,9 +1,9 @@
-"""Batches of a split, in an order that depends on seed and epoch alone.
+"""Makes batches of a split, in an order that depends only on seed and epoch.
 
-There are two loaders. :class:`DeviceLoader` indexes the split on its device;
-:class:`ConventionalLoader` does what most programs do, torch's DataLoader over single images with
-torchvision's transforms: slower, and the baseline to compare with. Without augmentation both give
-the same batches, except for rounding (torchvision divides by 255 first).
+There are two loaders. :class:`DeviceLoader` indexes the split on its device.
+:class:`ConventionalLoader` works as most programs do: torch's DataLoader over single images, with
+torchvision's transforms. It is slower, and the baseline for comparisons. Without augmentation, both
+give the same batches, except for rounding (torchvision divides by 255 first).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Batch = tuple[Tensor, Tensor]
 Draw = tuple[int, int]
-"""An epoch and an image of it, both counted from 0."""
+"""An epoch and the number of an image, both counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Batching:
     """How a training set becomes batches.
 
     Attributes:
-        batch_size: images per batch; here, the batches of one step count as one.
-        seed: decides the order and the augmentation.
+        batch_size: images per batch; the batches of one step count as one batch.
+        seed: determines the order and the augmentation.
         drop_last: skip an epoch's last batch if it is not full, unless it is the only one.
         loader: ``device`` or ``dataloader``.
         workers: processes of the ``dataloader``; 0 loads in this process.
@@ -81,14 +81,14 @@ class Batching:
 class Part:
     """The part of each batch that a rank takes: the ``rank``-th of ``ranks``, counted from 0.
 
-    The parts of a batch are in its order, and their sizes differ by one at most.
+    The parts of a batch keep its order, and their sizes differ by at most one.
     """
 
     rank: int = 0
     ranks: int = 1
 
     def of(self, count: int) -> slice:
-        """Its place among ``count`` images; empty if there are fewer images than ranks."""
+        """The part's slice of ``count`` images; it may be empty if there are fewer than ranks."""
         return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
 
 
@@ -112,14 +112,14 @@ def build_loader(
 class Loader:
     """Gives an epoch's batches: images (B, 1, H, W), float32, normalised; labels (B,), int64.
 
-    If several ranks share the batches, B is this rank's part.
+    If several ranks share the batches, B is the number of images in this rank's part.
 
     Attributes:
         size: images per batch, of all ranks.
         batches: batches per epoch.
         images: images per epoch, of all ranks.
         generator: the source of augmentation's random numbers; its state is in checkpoints.
-        waiting: the context in which it waits for another process.
+        waiting: makes the context in which the loader waits for another process.
     """
 
     def __init__(
@@ -137,18 +137,18 @@ class Loader:
         self._normalisation = normalisation
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches ``start`` and on of epoch ``epoch``, both counted from 0.
+        """The batches of epoch ``epoch`` from ``start`` on, both counted from 0.
 
-        With ``start`` above 0 the generator continues from its present state.
+        If ``start`` is above 0, the generator continues from its present state.
         """
         raise NotImplementedError
 
     def count(self, batch: int) -> int:
-        """The number of images in batch ``batch`` of an epoch, of all ranks."""
+        """The number of images in batch ``batch`` of an epoch, on all ranks."""
         return min(self.size, self.images - batch * self.size)
 
     def close(self) -> None:
-        """End the processes that it has started; a later epoch starts new ones."""
+        """End the processes that the loader has started; a later epoch starts new ones."""
 
     def _order(self, epoch: int, start: int) -> Tensor:
         order = epoch_order(self._batching.seed, epoch, len(self._split))
@@ -167,7 +167,7 @@ class DeviceLoader(Loader):
             yield self.gather(index)
 
     def begin(self, epoch: int, start: int = 0) -> Tensor:
-        """The numbers (M,), int64, on the device, of the images in batches ``start`` and on.
+        """The numbers (M,), int64, on the device, of the images in the batches from ``start`` on.
 
         At an epoch's beginning, seeds the generator.
         """
@@ -179,7 +179,7 @@ class DeviceLoader(Loader):
         """This rank's part of the batch of images ``index`` (B,), int64, on the device.
 
         The random numbers of an image do not depend on the number of ranks: each rank draws for
-        the whole batch. Reads nothing back, so a CUDA graph can capture it.
+        the whole batch. Nothing is read back, so a CUDA graph can capture this.
         """
         part = self.part.of(len(index))
         mine = index[part]
@@ -205,7 +205,7 @@ class ConventionalLoader(Loader):
         self._loader: DataLoader[tuple[Tensor, int]] | None = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """See :meth:`Loader.epoch`; an image's changes depend on seed, epoch and image alone."""
+        """See :meth:`Loader.epoch`; an image's changes depend only on seed, epoch and image."""
         self.generator.manual_seed(derive(self._batching.seed, "workers", epoch))
         batches = [b.tolist() for b in self._order(epoch, start).split(self.size)]
         parts = [batch[self.part.of(len(batch))] for batch in batches]
@@ -217,7 +217,7 @@ class ConventionalLoader(Loader):
                     images.to(self._device, non_blocking=True),
                     labels.to(self._device, non_blocking=True),
                 )
-        if batches and batches[0] and not parts[-1]:  # fewer images are left than there are ranks
+        if batches and batches[0] and not parts[-1]:  # fewer images are left than ranks
             none = self._split.take(torch.arange(0))
             yield none.images.float(), none.labels
 
@@ -233,7 +233,7 @@ class ConventionalLoader(Loader):
         if self._loader is not None:
             return iter(self._loader)
         with workers.signals_blocked(), warnings.catch_warnings():
-            # About more workers than cores; the command warns in its own words.
+            # torch warns of more workers than cores; the command has its own warning.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             self._loader = self._build()
             return iter(self._loader)
@@ -247,7 +247,7 @@ class ConventionalLoader(Loader):
             persistent_workers=bool(count),
             multiprocessing_context=workers.context(self._device) if count else None,
             worker_init_fn=workers.begin,
-            generator=torch.Generator(),  # no draw depends on it, nor on the global one
+            generator=torch.Generator(),  # nothing depends on it, nor on the global one
             pin_memory=kind_of(self._device).pinned,
         )
 
@@ -257,7 +257,7 @@ class ConventionalLoader(Loader):
 
 
 class _ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Single images through torchvision's transforms, as torchvision's own MNIST gives them.
+    """Single images through torchvision's transforms, as from torchvision's own MNIST.
 
     An image's key holds its epoch: a worker lives for several epochs, and keeps no state.
     """
@@ -290,7 +290,7 @@ class _ImageDataset(Dataset[tuple[Tensor, int]]):
 
 
 def _transforms(augmentation: Augmentation, size: int) -> list[object]:
-    """Torchvision's transforms of the same amounts, from a picture to a tensor."""
+    """The same transforms by torchvision, from a picture to a tensor."""
     from torchvision import transforms
 
     steps: list[object] = []

@@ -1,14 +1,14 @@
 """scikit-learn's handwritten digits as a small MNIST, for machines with neither files nor network.
 
-1,797 digits of 8×8 pixels with values 0 to 16 (the test set of UCI's "Optical Recognition of
-Handwritten Digits"), enlarged to MNIST's geometry: a box of 20×20 in the middle of 28×28.
+The test set of UCI's "Optical Recognition of Handwritten Digits": 1,797 digits of 8×8 pixels with
+values 0 to 16. They are enlarged to MNIST's geometry: a box of 20×20 in the middle of 28×28.
 
-The split goes between writers. The file holds one digit form after another, each filled in by one
-hand (the labels run through the same sequence of about 130 again and again), so a random split
-would test on the hands it trained on. Its bounds are those that scikit-learn's course gives
-(inria.github.io/scikit-learn-mooc, "Sample grouping"): 0, 130, 256, 386, 516, 646, 776, 915, 1029,
+The split separates writers. The file holds one form after another, each filled in by one writer:
+the labels repeat the same sequence of about 130. A random split would test on the writers of the
+training set. Source of the bounds between forms: scikit-learn's course,
+inria.github.io/scikit-learn-mooc, "Sample grouping": 0, 130, 256, 386, 516, 646, 776, 915, 1029,
 1157, 1287, 1415, 1545, 1667. The last three forms are the test set: 382 images. UCI counts 13
-writers for 14 forms, so one hand may have filled in two.
+writers for 14 forms, so one writer may have filled in two.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _table() -> npt.NDArray[np.float64]:
 def enlarge(small: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """Bring (N, 8, 8) with values 0 to 16 to (N, 28, 28), uint8, 0 to 255.
 
-    Bicubic; Pillow clips what overshoots. Its 8-bit resampling is in integers, so that every
-    machine gets the same pixels.
+    Bicubic; Pillow clips overshoots. It resamples 8 bits in integers, so that every machine gets
+    the same pixels.
     """
     from PIL import Image
 

@@ -1,8 +1,8 @@
-"""Where the pictures of a folder are: ``path/CLASS/…``, or ``path/train/CLASS/…`` and others.
+"""Finds the pictures of a folder: ``path/CLASS/…``, or ``path/train/CLASS/…`` and others.
 
 Classes have their folders' names, in alphabetical order, or in numerical order if all are numbers.
-Folders in a class's folder belong to it; links to folders in there are not followed. Folders that
-programs and systems make, such as the runs of this program, are not classes.
+Folders inside a class's folder belong to the class; links to folders there are not followed.
+Folders made by programs and systems, such as the runs of this program, are not classes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.image_files import is_picture_name
 
 LISTED = 5
-"""The most pictures that one message names."""
+"""Maximum number of pictures that a message names."""
 DEEPEST = 5
-"""Folders that may lie around the folders of the classes."""
+"""Maximum number of nested folders around the folders of the classes."""
 
 _LAYOUT = (
     "Images of each class go into a folder of their own: path/CLASS/….png, or "
@@ -32,7 +32,7 @@ _NO_CLASSES = {
     *("lost+found", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
     *("system volume information", "node_modules"),
 }
-"""Names that systems give to folders, in lower case; hidden ones and ``__MACOSX`` come on top."""
+"""Names that systems give to folders, in lower case; hidden folders and ``__MACOSX`` also count."""
 _RUN_FILES = ("metrics.jsonl", "environment.json", "config.toml", "run.lock")
 _RUN = re.compile(r"\.?\d{4,}-.+")
 
@@ -41,7 +41,7 @@ Files = Mapping[str, Sequence[Path]]
 
 @dataclass(frozen=True)
 class Layout:
-    """The pictures by class; ``test`` and ``val`` are empty without such a set."""
+    """The pictures by class; ``test`` and ``val`` are empty if there is no such set."""
 
     train: Files
     test: Files
@@ -88,7 +88,7 @@ def count(files: Files) -> int:
 
 
 def folders_of(folder: Path) -> list[Path]:
-    """The folders in it that may be classes."""
+    """The folders inside ``folder`` that may be classes."""
     return sorted(one for one in folder.iterdir() if one.is_dir() and not _is_no_class(one))
 
 
@@ -103,7 +103,7 @@ def _is_no_class(folder: Path) -> bool:
 
 
 def holds_runs(folder: Path) -> bool:
-    """Whether it is a run directory of this program, or a folder of them."""
+    """Whether it is a run directory of this program, or a folder of run directories."""
     return _is_run(folder) or any(
         _RUN.fullmatch(one.name) and _is_run(one) for one in _subfolders(folder)
     )
@@ -133,7 +133,7 @@ def _place(root: Path) -> Path:
 
 
 def _inmost(folder: Path) -> Path:
-    """The folder itself, or the one of the same name in it, as Kaggle's archives unpack."""
+    """The folder itself, or a folder of the same name in it, as Kaggle's archives unpack."""
     for _ in range(DEEPEST):
         inner = folders_of(folder)
         if [one.name for one in inner] != [folder.name] or _has_pictures(folder):
@@ -147,7 +147,7 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _holds_classes(folder: Path) -> bool:
-    """Whether it has folders and no pictures of its own."""
+    """Whether it has folders and, outside them, no pictures."""
     inmost = _inmost(folder)
     return bool(folders_of(inmost)) and not _has_pictures(inmost)
 
@@ -155,22 +155,22 @@ def _holds_classes(folder: Path) -> bool:
 def _splits(place: Path, folders: Sequence[Path]) -> dict[SplitPart, Path]:
     """The folders that hold the classes of a split, by their names: ``train``, ``trainingSet``.
 
-    A name that only contains such a word counts if no folder beside it can be a class.
+    A name that merely contains such a word counts if no folder beside it can be a class.
 
     Raises:
-        DataError: two folders could be meant.
+        DataError: two folders match a split.
     """
-    found: dict[SplitPart, list[Path]] = {}
+    matches: dict[SplitPart, list[Path]] = {}
     classes = [one for one in folders if not split_of(one.name) and _pictures(one, Counter())]
     for one in folders:
         split = split_of(one.name)
         if split and _holds_classes(one) and (not classes or one.name.isalpha()):
-            found.setdefault(split, []).append(one)
-    return {split: _likeliest(place, split, paths) for split, paths in found.items()}
+            matches.setdefault(split, []).append(one)
+    return {split: _likeliest(place, split, paths) for split, paths in matches.items()}
 
 
 def _likeliest(place: Path, split: str, paths: Sequence[Path]) -> Path:
-    """The folder of that name, or the one that is not a sample."""
+    """The folder of that name, or the only folder that is not a sample."""
     for good in (
         [one for one in paths if one.name.lower() in (split, f"{split}ing")],
         [one for one in paths if "sample" not in one.name.lower()],
@@ -185,7 +185,7 @@ def _likeliest(place: Path, split: str, paths: Sequence[Path]) -> Path:
 
 
 def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
-    """Refuse folders that hold folders of classes, all of them."""
+    """Refuse folders if all of them hold folders of classes."""
     if len(folders) > 1 and all(map(_holds_classes, folders)):
         names = ", ".join(f"{one.name}/" for one in folders[:LISTED])
         raise DataError(
@@ -208,11 +208,11 @@ def _instead(root: Path) -> str:
 
 
 def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
-    """The pictures in it, by their file extensions, in the order of their paths.
+    """The pictures in ``folder``, by their file extensions, in the order of their paths.
 
     Other files are counted in ``other``.
     """
-    found = []
+    pictures = []
     for place, inner, names in os.walk(folder, onerror=_raise):
         inner[:] = sorted(
             one
@@ -223,12 +223,12 @@ def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
             if not name.startswith("."):
                 path = Path(place) / name
                 if is_picture_name(path):
-                    found.append(path)
+                    pictures.append(path)
                 else:
                     other[path.suffix.lower()] += 1
-        if len(found) > MAX_IMAGES:
+        if len(pictures) > MAX_IMAGES:
             break
-    return tuple(found)
+    return tuple(pictures)
 
 
 def _raise(error: OSError) -> None:
@@ -260,7 +260,7 @@ def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
 
 
 def _elsewhere(root: Path, place: Path, splits: Mapping[SplitPart, Path]) -> Iterator[str]:
-    """Where the images are, if not where everyone looks."""
+    """Remarks on images in unusual places."""
     if place != root:
         yield f"the images are in {place.relative_to(root)}/"
     for split, folder in splits.items():
@@ -273,7 +273,7 @@ def _elsewhere(root: Path, place: Path, splits: Mapping[SplitPart, Path]) -> Ite
 def _ignored(
     folders: Sequence[Path], splits: Mapping[SplitPart, Path], other: Counter[str]
 ) -> Iterator[str]:
-    """What was not used."""
+    """Remarks on folders and files that were not used."""
     apart = [one.name for one in folders if splits and one not in splits.values()]
     if apart:
         yield f"not used: {', '.join(f'{name}/' for name in apart)}"

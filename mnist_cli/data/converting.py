@@ -43,13 +43,13 @@ _STEP = 500
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
+    """The result of a conversion.
 
     Attributes:
-        folder: where.
+        folder: the written folder.
         counts: images by split.
-        classes: their names as they will be read back, by label.
-        remarks: what reading and writing changed, a sentence each.
+        classes: their names when read back, by label.
+        remarks: one sentence for each change by reading and writing.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Converted:
 
 
 def source(name: str, root: Path, say: Callable[[str], None] | None = None) -> Raw:
-    """A data set as it is stored, without a test set of our own.
+    """A data set as it is stored, without a test set held out by this program.
 
     Args:
         name: a data set of the catalogue, or a path to the user's own.
@@ -67,7 +67,7 @@ def source(name: str, root: Path, say: Callable[[str], None] | None = None) -> R
         say: called with a line about each slow step.
 
     Raises:
-        DataError: it is not available, or is damaged.
+        DataError: the data set is not available, or is damaged.
     """
     own = path_of(name)
     if own is not None:
@@ -81,7 +81,7 @@ def check_target(folder: Path) -> None:
     """Refuse a folder that exists, unless it is empty.
 
     Raises:
-        OutputError: it exists.
+        OutputError: it exists and is not an empty folder.
     """
     try:
         if is_there(folder) and not (folder.is_dir() and not any(folder.iterdir())):
@@ -97,10 +97,10 @@ def convert(raw: Raw, folder: Path, kind: TargetFormat, progress: Progress | Non
         raw: the data set.
         folder: the folder, which must not exist, or be empty.
         kind: IDX files, or PNGs in ``train/CLASS/``.
-        progress: called with the number of images that are written, and that of all.
+        progress: called with the number of images written so far, and the total number.
 
     Raises:
-        OutputError: the folder exists or cannot be written. Nothing is left then.
+        OutputError: the folder exists or cannot be written. Then nothing is left behind.
     """
     check_target(folder)
     splits = {"train": raw.train, "val": raw.val, "test": raw.test}
@@ -120,7 +120,7 @@ def convert(raw: Raw, folder: Path, kind: TargetFormat, progress: Progress | Non
 
 @dataclass
 class _Step:
-    """Counts images, and tells every :data:`_STEP` of them."""
+    """Counts images, and reports progress every :data:`_STEP` images."""
 
     total: int
     progress: Progress | None
@@ -152,7 +152,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _clear_stale(folder: Path) -> None:
-    """Remove what conversions to this folder left when they were killed, on this machine."""
+    """Remove the leftovers of conversions to this folder that were killed on this machine."""
     for path in folder.parent.glob(f".{re.sub('[*?[]', '?', folder.name)}.{host_name()}.*.tmp"):
         number = path.name.split(".")[-2]
         if path.is_dir() and number.isdecimal() and not alive(int(number)):
@@ -162,7 +162,7 @@ def _clear_stale(folder: Path) -> None:
 def _write_idx(
     classes: tuple[str, ...], splits: Mapping[str, Arrays], place: Path, step: _Step
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Four files under MNIST's names, two without a test set; labels keep their numbers."""
+    """Write two files for each split under MNIST's names; labels keep their numbers."""
     numbers = [int(name) if _is_label(name) else -1 for name in classes]
     remarks: tuple[str, ...] = ()
     if numbers != sorted(set(numbers)) or -1 in numbers:
@@ -181,7 +181,7 @@ def _write_idx(
 
 
 def _is_label(name: str) -> bool:
-    """Whether a class's name is a number as IDX files hold it."""
+    """Whether a class's name is a number that IDX files can hold."""
     return name.isascii() and name.isdecimal() and str(int(name)) == name and int(name) < 2**31
 
 
@@ -195,7 +195,7 @@ def _save(path: Path, array: npt.NDArray[np.generic]) -> None:
 def _write_pngs(
     classes: tuple[str, ...], splits: Mapping[str, Arrays], place: Path, step: _Step
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """``train/CLASS/00007.png`` and so on; the number is the image's place in its split."""
+    """Write ``train/CLASS/00007.png`` and so on; the number is the image's index in its split."""
     from PIL import Image
 
     folders = _folder_names(classes)

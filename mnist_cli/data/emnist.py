@@ -1,8 +1,8 @@
-"""EMNIST's own files have each image column by column: they are recognised, and turned.
+"""Recognises and transposes EMNIST's own files, which store each image column by column.
 
-NIST's IDX files (``emnist-letters-train-images-idx3-ubyte``) and the CSV files made of them are
-alike in this. Letters and digits fill their box in height, as EMNIST's paper describes, so the mean
-width and height of the ink tell whether somebody has turned them already.
+This concerns NIST's IDX files (``emnist-letters-train-images-idx3-ubyte``) and the CSV files made
+of them. Letters and digits fill their box in height, as EMNIST's paper describes. So the mean width
+and height of the ink show whether somebody has transposed them already.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE = 10_000
-"""Images that are measured."""
+"""Number of images that are measured."""
 CLEARLY = 1.05
-"""MNIST's test images have 19.7 rows with ink and 15.0 columns."""
+"""Upright ink exceeds this ratio of height to width; MNIST has 19.7 : 15.0 pixels."""
 
 
 def upright(name: str, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
-    """Images (N, H, W) of the file ``name``, turned if they are EMNIST's, and what was done."""
+    """Images (N, H, W) of the file ``name``, transposed if they are EMNIST's; and remarks."""
     if "emnist" not in name.lower():
         return images, ()
     height, width = _extent(images[:SAMPLE], 2), _extent(images[:SAMPLE], 1)
@@ -27,8 +27,8 @@ def upright(name: str, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any],
         return images, (
             "named like EMNIST's own files, but its images are upright: not transposed",
         )
-    turned = np.ascontiguousarray(images.transpose(0, 2, 1))
-    return turned, ("EMNIST's own files store images column by column: they are transposed",)
+    transposed = np.ascontiguousarray(images.transpose(0, 2, 1))
+    return transposed, ("EMNIST's own files store images column by column: they are transposed",)
 
 
 def _extent(images: npt.NDArray[np.uint8], across: int) -> float:

@@ -1,9 +1,9 @@
-"""Fetching a data set: from the first mirror that gives the genuine files, whole or not at all.
+"""Fetches a data set from the first mirror that gives the genuine files, whole or not at all.
 
-One process downloads while others wait for its lock, which dies with it. The process that holds
-the lock removes what a killed one left, and continues with the files that are still missing. The
-layout is torchvision's (``DIR/MNIST/raw``), gzips and decompressed files both, so that torchvision
-reads what was fetched here.
+One process downloads while others wait for its lock, which ends with the process. The process that
+holds the lock removes the leftovers of killed ones, and continues with the missing files. The
+layout is torchvision's (``DIR/MNIST/raw``), with both gzips and decompressed files, so that
+torchvision can read them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SLOW_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a fetch: ``done`` of ``total`` bytes of ``file``, None if that is not known.
+    """The state of a fetch: ``done`` of ``total`` bytes of ``file``; None is an unknown total.
 
-    ``waiting`` means: for another process that fetches the same data set.
+    The stage ``waiting`` means that another process fetches the same data set.
     """
 
     stage: Literal["waiting", "downloading", "extracting"]
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What a fetch did.
+    """The result of a fetch.
 
     Attributes:
         files: the source of each file to read: its address, ``extracted`` if its archive was on
@@ -65,7 +65,7 @@ class FetchReport:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that holds the files, directly or in folders; None without files."""
+        """The folder that holds the files, directly or in subfolders; None without files."""
         parents = {path.parent for path in self.files}
         return Path(os.path.commonpath(parents)) if parents else None
 
@@ -86,19 +86,19 @@ def fetch(
     """Make sure that ``root`` has the files of ``spec``; download those that are not genuine.
 
     Args:
-        spec: the data set; nothing happens for the bundled digits.
+        spec: the data set; for the bundled digits, nothing is done.
         root: the data directory, created if necessary.
         progress: called with the state of the fetch, from this thread.
-        connect_timeout: seconds in which a mirror must begin its answer.
-        total_timeout: seconds for everything, waiting for another process included. Default: what
-            the catalogue gives for the data set's size.
+        connect_timeout: seconds within which a mirror must begin its answer.
+        total_timeout: seconds for everything, including the wait for another process. None is the
+            catalogue's value for the data set.
         mirrors: addresses to use instead of the catalogue's; https, or http on this machine.
         slow_timeout: seconds over which a mirror must send a kilobyte per second on average.
 
     Raises:
-        UsageError: a mirror that is not allowed.
+        UsageError: a mirror is not allowed.
         DataError: no mirror answers (within five seconds), or none gives the genuine files.
-        OutputError: the directory cannot be written, or another process holds it too long.
+        OutputError: the directory cannot be written, or another process holds it for too long.
     """
     started, root = time.monotonic(), Path(root)
     report = progress or (lambda _: None)
@@ -130,9 +130,9 @@ class _Job:
 
 
 def _present(spec: DatasetSpec, root: Path) -> dict[Path, str] | None:
-    """The files, if all are there and genuine; None if something is left to do.
+    """The files, if all are present and genuine; None if something is left to do.
 
-    A gzip in the folder that this module fills is not enough: torchvision wants it extracted.
+    A gzip in the folder that this module fills is not enough: torchvision needs it extracted.
     """
     located = store.locate(spec, root)
     files = {}
@@ -147,7 +147,7 @@ def _present(spec: DatasetSpec, root: Path) -> dict[Path, str] | None:
 
 
 def _genuine(file: SourceFile, path: Path) -> idx.Content | None:
-    """The content of ``path``, if it is sound and its checksum known and right."""
+    """The content of ``path``, if it is sound and its checksum is known and right."""
     with suppress(DataError):
         content = idx.load(path, limit=file.bytes)
         if store.judge(file, content) == "ok":
@@ -156,7 +156,7 @@ def _genuine(file: SourceFile, path: Path) -> idx.Content | None:
 
 
 def _fetch_locked(job: _Job) -> dict[Path, str]:
-    """Do the work as the only process that does; if it brings nothing, no new folder stays."""
+    """Do the work in this process only; if it brings no file, remove new folders."""
     try:
         with removing_empty(job.folder, besides=LOCK):
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -168,13 +168,13 @@ def _fetch_locked(job: _Job) -> dict[Path, str]:
 
 
 def _needed(spec: DatasetSpec) -> int:
-    """Room for the files and their archives, in bytes: images pack to about a fifth."""
+    """Bytes needed for the files and their archives: images compress to about a fifth."""
     extracted = sum(file.bytes for file in spec.files)
     return extracted + extracted // 4 + (spec.bundle.max_bytes if spec.bundle else 0)
 
 
 def _lock(job: _Job) -> AbstractContextManager[object]:
-    """Become the only process in the folder; the system frees the lock of one that dies."""
+    """Become the only process in the folder; the system frees the lock of a process that dies."""
     path = job.folder / LOCK
     with suppress(Timeout):
         return locks.acquire(path, timeout=0)
@@ -189,7 +189,7 @@ def _lock(job: _Job) -> AbstractContextManager[object]:
 
 
 def _fetch_all(job: _Job) -> dict[Path, str]:
-    """Bring the archives that are missing, and extract every file that is not there yet."""
+    """Download the missing archives, and extract every missing file."""
     sources = {file: _source_on_disk(job, file) for file in job.spec.files}
     missing = [file for file, source in sources.items() if source is None]
     if job.spec.bundle and missing:
@@ -207,19 +207,19 @@ def _fetch_all(job: _Job) -> dict[Path, str]:
 
 
 def _source_on_disk(job: _Job, file: SourceFile) -> str | None:
-    """Whether a file is there, or its archive, and genuine; None if neither is."""
+    """Whether a genuine file or its archive is on disk; None if neither is."""
     if _genuine(file, job.folder / file.name) is not None:
         return "present"
     return "extracted" if _genuine(file, job.folder / file.archive) is not None else None
 
 
 def _archive_limit(file: SourceFile) -> int:
-    """The most bytes that a gzip of ``file`` can have: deflate never adds a hundredth."""
+    """Maximum number of bytes of a gzip of ``file``: deflate never adds a hundredth."""
     return file.bytes + file.bytes // 100 + 65_536
 
 
 def _extract(job: _Job, file: SourceFile) -> None:
-    """Decompress the gzip of ``file`` beside it, and record checksums that are not known."""
+    """Decompress the gzip of ``file`` beside it, and record unknown checksums."""
     job.report(Progress("extracting", file.name, total=file.bytes))
     content = idx.load(job.folder / file.archive, limit=file.bytes)
     with replacing(job.folder / file.name) as target:
@@ -232,10 +232,10 @@ def _extract(job: _Job, file: SourceFile) -> None:
 
 
 def _unpack_bundle(job: _Job, bundle: Bundle, files: Sequence[SourceFile]) -> str:
-    """Take the gzips of ``files`` out of the zip that the data set comes in.
+    """Extract the gzips of ``files`` from the data set's zip.
 
     Returns:
-        The address of the zip, or "extracted" if it was on disk: torchvision's perhaps.
+        The address of the zip, or "extracted" if it was on disk, perhaps from torchvision.
     """
     path, source = job.folder / bundle.name, "extracted"
     if not path.is_file() or _md5(path) != bundle.md5:

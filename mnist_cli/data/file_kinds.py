@@ -1,6 +1,6 @@
-"""What a file holds, by its first bytes: rows of pixels that can be read, or something else by name.
+"""Names the contents of a file by its first bytes: readable rows of pixels, or something else.
 
-Nothing is unpacked but the first bytes of a gzip, and nothing of a file is ever executed.
+Only the first bytes of a gzip are unpacked, and nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FileKind = Literal["csv", "npz", "parquet", "idx"]
 READABLE = "a CSV of pixels, an .npz of NumPy, or Parquet"
 GZIP = b"\x1f\x8b"
 START = 4096
-"""The bytes that decide; a tar says what it is after 257."""
+"""Number of bytes that are examined; a tar names its kind after 257."""
 
 _PICKLE = (
     "The images of mnist.pkl.gz are MNIST's: `mnist data fetch mnist` downloads them. If you trust "
@@ -66,12 +66,12 @@ _TEXT_PICKLE = re.compile(rb"(\((lp|dp|t?c)|c)[\w.]*\n")
 
 
 def kind_of(path: Path) -> FileKind:
-    """What a file holds.
+    """The kind of a file.
 
     Raises:
-        DataError: missing, unreadable, or of a kind that is not read; names the kind and the way
-            out.
-        OSError: the system does not say.
+        DataError: the file is missing, unreadable, or of an unsupported kind; names the kind and a
+            fix.
+        OSError: the system refuses access.
     """
     if not is_there(path):
         raise DataError(f"the file {path} does not exist")
@@ -98,7 +98,7 @@ def _gunzipped(path: Path) -> bytes:
 
 
 def _of_content(path: Path, start: bytes) -> FileKind:
-    """The kind by the first bytes of what may be in a gzip."""
+    """The kind by the first bytes, decompressed if the file is a gzip."""
     if start[:2] == b"\0\0" and len(start) > 3 and start[2] in range(8, 15) and 0 < start[3] < 5:
         return "idx"
     for magic, what, way_out in _MAGIC:
@@ -140,11 +140,11 @@ def _of_text(path: Path, start: bytes) -> FileKind:
 
 
 def _require_npz(path: Path) -> None:
-    """Refuse a zip that is not NumPy's, with what it is."""
+    """Refuse a zip that is not NumPy's, and name its kind."""
     from mnist_cli.data.zip_entries import entries
 
-    with entries(path) as (_, found):
-        names = [one.filename for one in found]
+    with entries(path) as (_, listing):
+        names = [one.filename for one in listing]
     if names and all(name.endswith(".npy") for name in names):
         return
     if "[Content_Types].xml" in names:

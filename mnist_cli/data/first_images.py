@@ -1,4 +1,4 @@
-"""The first images of a training run, as its loader gives them, beside the images in the file."""
+"""The first images of a training run, from its loader, beside the images in the file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from mnist_cli.data.load import LoadedData
 
 AS_BYTES = Normalisation(0.0, 1 / 255)
-"""Leaves pixels as they are, 0 to 255."""
+"""Leaves pixels unchanged, 0 to 255."""
 
 
 @dataclass(frozen=True, eq=False)
 class FirstImages:
-    """Images before augmentation, and the same after it: (N, H, W), uint8."""
+    """Images before augmentation, and the same images after it: (N, H, W), uint8."""
 
     before: Samples
     after: npt.NDArray[np.uint8]
@@ -31,7 +31,7 @@ class FirstImages:
 def first_images(config: TrainConfig, data: LoadedData, count: int) -> FirstImages:
     """The first ``count`` images of the first epoch that a run with this configuration trains on.
 
-    The order and the random changes are those of a run on the CPU: a GPU draws other numbers.
+    The order and the random changes are the same as in a run on the CPU; a GPU draws other numbers.
 
     Raises:
         UsageError: the configuration asks for more images than there are.

@@ -1,8 +1,8 @@
-"""Reading IDX, the format of MNIST's files.
+"""Reads IDX, the format of MNIST's files.
 
-The format (LeCun's MNIST page): two zero bytes, a byte for the type, a byte for the number of
-dimensions, each dimension's size as a big-endian 32-bit integer, then the entries, the last
-dimension varying fastest and each entry big-endian.
+The format (LeCun's MNIST page): two zero bytes; a byte for the type; a byte for the number of
+dimensions; each dimension's size as a big-endian 32-bit integer. Then follow the entries, in
+big-endian byte order, with the last dimension varying fastest.
 
 Files are not trusted. The first bytes decide whether a file is a gzip, not its name. A gzip is
 never decompressed further than its IDX header announces, so a false header or a gzip bomb costs
@@ -55,7 +55,7 @@ class Content:
         path: the file.
         array: its entries in their shape and in this machine's byte order.
         raw: every byte of the decompressed file, header included, (bytes,), uint8.
-        stored_md5: checksum of the file as it lies on disk, compressed or not.
+        stored_md5: checksum of the file on disk, compressed or not.
         compressed: whether it was a gzip.
     """
 
@@ -75,11 +75,11 @@ def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> C
 
     Args:
         path: the file.
-        limit: the most bytes that the decompressed file may have.
+        limit: maximum number of bytes of the decompressed file.
         hint: the suggested fix, for the error message.
 
     Raises:
-        DataError: missing, unreadable, truncated, damaged, too big, or not IDX.
+        DataError: the file is missing, unreadable, truncated, damaged, too big, or not IDX.
     """
     path = Path(path)
     try:
@@ -95,7 +95,7 @@ def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> C
 
 
 def header_of(array: npt.NDArray[Any]) -> bytes:
-    """The first bytes of the IDX file of an array (any shape), which its big-endian entries follow.
+    """The header of an IDX file of an array of any shape; the big-endian entries follow it.
 
     Raises:
         ValueError: IDX has no such type.
@@ -108,9 +108,9 @@ def header_of(array: npt.NDArray[Any]) -> bytes:
 
 
 def fingerprint(*arrays: npt.NDArray[Any]) -> str:
-    """A sha256 over the types, shapes and entries of arrays: different arrays, different text.
+    """A sha256 over the types, shapes and entries of arrays: it differs if the arrays do.
 
-    The same on machines of either byte order.
+    It is the same on machines of either byte order.
     """
     digest = hashlib.sha256()
     for array in arrays:
@@ -121,7 +121,7 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
 
 
 class _BadFileError(Exception):
-    """What is wrong with a file, without its name and a hint."""
+    """The fault of a file, without its name and a hint."""
 
 
 def _md5(content: npt.NDArray[np.uint8]) -> str:
@@ -165,7 +165,7 @@ def _load(path: Path, limit: int) -> Content:
 
 
 def _gunzip(stored: npt.NDArray[np.uint8], limit: int) -> tuple[_Header, npt.NDArray[np.uint8]]:
-    """The header, and the decompressed file up to the byte after those that it announces."""
+    """The header, and the decompressed file, up to one byte more than the header announces."""
     with gzip.GzipFile(fileobj=io.BytesIO(stored.data)) as file:
         header = _read_header(file, limit)
         if header.total > len(stored) * _DEFLATE_MAX_RATIO:
@@ -204,7 +204,7 @@ def _read_header(file: io.BufferedIOBase, limit: int) -> _Header:
 
 
 def _what_else(start: bytes) -> str:
-    """Say what a file that is not IDX seems to be."""
+    """Name the probable kind of a file that is not IDX."""
     if start.lstrip().startswith(b"<"):
         return "not an IDX file but a web page, such as an error or log-in page"
     if start == b"PK\3\4":
@@ -212,12 +212,12 @@ def _what_else(start: bytes) -> str:
     return f"not an IDX file: it begins with {start.hex(' ')}, not with 00 00"
 
 
-def _check_size(header: _Header, found: int) -> None:
-    """Compare the size that the header announces with the decompressed file's."""
-    if found > header.total:
+def _check_size(header: _Header, size: int) -> None:
+    """Compare the size that the header announces with that of the decompressed file."""
+    if size > header.total:
         raise _BadFileError(f"trailing bytes: {_announced(header)}, the file has more")
-    if found < header.total:
-        raise _BadFileError(f"truncated: {_announced(header)}, the file has {found:,}")
+    if size < header.total:
+        raise _BadFileError(f"truncated: {_announced(header)}, the file has {size:,}")
 
 
 def _announced(header: _Header) -> str:

@@ -1,4 +1,4 @@
-"""Numbers of any type as grey levels from 0 to 255, exactly or not at all."""
+"""Converts numbers of any type to grey levels from 0 to 255, exactly or not at all."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy.typing as npt
 from mnist_cli.errors import DataError
 
 _SCALES = (255, 256)
-"""Fractions are k/255; k/256 in mnist.pkl.gz, so in all that was made of it."""
+"""Fractions are k/255; in mnist.pkl.gz and all files made from it, k/256."""
 _SLACK = 0.02
-"""Of a level: numbers written with four decimals are off by 0.013."""
+"""Tolerance as a fraction of a level: numbers with four decimals are off by 0.013."""
 _DARK = 128
-"""Images without a level from here on are dark, such as those of 4 bits."""
+"""Images whose largest level is lower are dark, such as those of 4 bits."""
 _HALF_SLACK = 0.13
-"""float16 has 11 bits: 255 of them are off by 0.12."""
+"""Tolerance for float16: with its 11 bits, levels near 255 are off by 0.12."""
 
 
 @dataclass
 class Levels:
     """Turns blocks of numbers into bytes, all with one scale.
 
-    Numbers are whole from 0 to 255, or fractions from 0 to 1, each a 255th (or 256th). The first
-    fraction decides. Blocks with only 0 and 1 decide nothing: :meth:`finish` sees to them.
+    Numbers are whole from 0 to 255, or fractions from 0 to 1, each a multiple of 1/255 (or 1/256).
+    The first fraction decides. :meth:`finish` scales blocks that hold only 0 and 1.
 
     Attributes:
         place: the name of a row, such as "line 7 of train.csv", for messages.
-        scale: by which numbers are multiplied; 0 is undecided.
+        scale: the factor of all numbers; 0 is undecided.
         undecided: the number of rows before the scale was known.
         largest: the largest number so far, rounded down.
         rows: the number of rows so far.
@@ -43,7 +43,7 @@ class Levels:
     rows: int = 0
 
     def of(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Numbers (N, …) of any real type as bytes of the same shape.
+        """Convert numbers (N, …) of any real type to bytes of the same shape.
 
         Raises:
             DataError: a number is not a grey level; names its row.
@@ -64,7 +64,7 @@ class Levels:
         return levels
 
     def finish(self, images: npt.NDArray[np.uint8]) -> tuple[str, ...]:
-        """Scale the blocks of 0 and 1 in ``images`` (N, …), all of them; what was done, in words."""
+        """Scale the blocks of 0 and 1 in ``images`` (N, …), all images; return remarks."""
         if self.scale == 0 and self.largest == 1:
             images *= 255
             return ("its pixels are 0 and 1: they become 0 and 255",)
@@ -111,13 +111,13 @@ class Levels:
         if not good.all():
             what = "a whole number" if scale == 1 else "a grey level divided by 255"
             self._refuse(values, good, what)
-        # 256 levels of 256ths have no 256: their white is 1 only where pixels are 0 and 1.
-        found: npt.NDArray[np.uint8] = np.minimum(np.rint(values * scale), 255).astype(np.uint8)
-        return found
+        # 256 levels of 1/256 end at 255/256: white is 1 only if all pixels are 0 or 1.
+        levels: npt.NDArray[np.uint8] = np.minimum(np.rint(values * scale), 255).astype(np.uint8)
+        return levels
 
 
 def _exact(values: npt.NDArray[Any], scale: int) -> npt.NDArray[np.bool_]:
     slack = _HALF_SLACK if values.dtype == np.float16 else _SLACK
     wide = values.astype(np.float64) * scale if scale > 1 else values.astype(np.float64)
-    found: npt.NDArray[np.bool_] = np.abs(wide - np.rint(wide)) <= (slack if scale > 1 else 0)
-    return found
+    exact: npt.NDArray[np.bool_] = np.abs(wide - np.rint(wide)) <= (slack if scale > 1 else 0)
+    return exact

@@ -1,4 +1,4 @@
-"""From a data set's name to its two splits: read from disk, downloaded, or bundled.
+"""Loads the two splits of a data set by its name: from disk, downloaded, or bundled.
 
 ``auto`` is MNIST, and falls back to the bundled digits only if MNIST is neither on disk nor
 downloadable. A data set named explicitly never falls back. A path means the user's own data.
@@ -34,15 +34,15 @@ Make = Callable[[str, "npt.NDArray[np.uint8]", "npt.NDArray[np.int64]"], Any]
 class LoadedData:
     """A data set on the CPU. The training images are read at their first use.
 
-    Reading 60,000 training images takes as long as evaluating the 10,000 of the test set.
+    Reading 60,000 training images takes as long as evaluating 10,000 test images.
 
     Attributes:
         spec: the data set.
         read_train: reads the training images.
         test: the test images.
         fallback: why the bundled digits replace MNIST; "" if they do not.
-        remarks: how data of the user's own were brought into MNIST's form.
-        files: by split the file of each image, if each has one.
+        remarks: how the user's own data were brought into MNIST's form.
+        files: by split, the file of each image, if each has one.
         val: the validation images; None to cut them from the training images.
     """
 
@@ -59,12 +59,12 @@ class LoadedData:
         """The training images.
 
         Raises:
-            DataError: they are damaged; only at the first use.
+            DataError: they are damaged; raised only at the first use.
         """
         return self.read_train()
 
     def cut(self, config: TrainConfig) -> TrainVal:
-        """The images that a run of this configuration trains on, and those it validates on.
+        """The images on which a run of this configuration trains, and on which it validates.
 
         Raises:
             UsageError: the configuration asks for more images than there are.
@@ -81,7 +81,7 @@ class LoadedData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """``sha256:…`` over the training images and labels, and validation images of their own."""
+        """``sha256:…`` over the training images and labels, and the separate validation images."""
         splits = [self.train] + ([] if self.val is None else [self.val])
         parts = [(one.images.squeeze(1).numpy(), one.labels.numpy()) for one in splits]
         return idx.fingerprint(*(array for part in parts for array in part))
@@ -116,7 +116,7 @@ def load(
         whole: read and check the training images now.
 
     Raises:
-        DataError: it is not available, or is damaged.
+        DataError: the data set is not available, or is damaged.
         UsageError: no data set has this name.
     """
     from mnist_cli.data.split import Split
@@ -130,7 +130,7 @@ def load_samples(
     """Load a data set as :func:`load` does, but as arrays, without torch.
 
     Returns:
-        The splits ``train`` and ``test``, and the rest of what is known of the data set.
+        The splits ``train`` and ``test``, and the loaded data set, for its other attributes.
     """
     from mnist_cli.data.samples import Samples
 
@@ -177,7 +177,7 @@ def _fetch_missing(spec: DatasetSpec, root: Path, say: Progress | None) -> None:
 
 
 def _own(data: OwnData, make: Make, say: Progress | None) -> LoadedData:
-    """The user's own data; both splits are read, since the mean is that of all training images."""
+    """The user's own data; both splits are read, since the mean needs all training images."""
     if say:
         for remark in (data.in_words(), *data.remarks):
             say(f"{data.spec.title}: {remark}")

@@ -1,4 +1,4 @@
-"""The mirrors of a data set, asked in turn until one gives the genuine file.
+"""Asks the mirrors of a data set in turn, until one gives the genuine file.
 
 A file at a final path is always complete and verified. This module knows checksums and sizes, but
 no data sets, locks or formats.
@@ -36,7 +36,7 @@ OnBytes = Callable[[str, str, int, int | None], None]
 
 
 class Mirrors:
-    """Addresses to which a file's name is added. Those that work are asked first from then on.
+    """Base addresses of files. Addresses that work are asked first from then on.
 
     Attributes:
         downloaded: the bytes received so far.
@@ -55,7 +55,7 @@ class Mirrors:
             hint: the suggested fix if no mirror gives a file.
 
         Raises:
-            UsageError: an address is neither.
+            UsageError: an address is of neither kind.
         """
         for address in addresses:
             if not allowed(address, plain_on_loopback=True):
@@ -76,10 +76,10 @@ class Mirrors:
         Args:
             path: where the file goes.
             md5: its checksum, if it is known.
-            max_bytes: the most bytes that it can have.
+            max_bytes: maximum number of its bytes.
 
         Returns:
-            The address that it came from.
+            The address of the downloaded file.
 
         Raises:
             DataError: no mirror answers (within five seconds), or none gives the genuine file.
@@ -110,13 +110,13 @@ class Mirrors:
             self._on_bytes(path.name, url, done, total)
 
         with replacing(path) as sink:
-            count, found = receive(url, sink, self._timeouts, max_bytes, on_bytes)
-            if md5 is not None and found != md5:
-                raise DownloadError(f"wrong bytes: md5 {found}, expected {md5}")
+            count, actual = receive(url, sink, self._timeouts, max_bytes, on_bytes)
+            if md5 is not None and actual != md5:
+                raise DownloadError(f"wrong bytes: md5 {actual}, expected {md5}")
         self.downloaded += count
 
     def _reach(self) -> None:
-        """Put the mirrors that answer first, once; DataError, and soon, if none does."""
+        """Once, put mirrors that answer first; if no mirror answers, soon raise a DataError."""
         if self._reached or not self._addresses:
             return
         require("httpx", "a download")
@@ -139,8 +139,8 @@ def reach(urls: Sequence[str], timeout: float = REACH_SECONDS) -> dict[str, str]
     """Connect to all hosts at once, to find out which of them answer.
 
     Returns:
-        For each address "" if a connection was made, else why not. Returns as soon as the first
-        address answers; addresses without a result by then count as silent.
+        For each address, "" if a connection was made, else the reason. Returns as soon as the first
+        address in ``urls`` answers; addresses without a result by then count as silent.
     """
     answers: queue.Queue[tuple[str, str]] = queue.Queue()
     for url in dict.fromkeys(urls):
@@ -155,7 +155,7 @@ def reach(urls: Sequence[str], timeout: float = REACH_SECONDS) -> dict[str, str]
 
 
 def _connect(url: str, timeout: float, answers: queue.Queue[tuple[str, str]]) -> None:
-    """Connect to the host of ``url``, or to the proxy in front of it, and hang up."""
+    """Connect to the host of ``url``, or to its proxy, and disconnect."""
     try:
         socket.create_connection(_endpoint(url), timeout=timeout).close()
         answers.put((url, ""))
@@ -164,6 +164,6 @@ def _connect(url: str, timeout: float, answers: queue.Queue[tuple[str, str]]) ->
 
 
 def _endpoint(url: str) -> tuple[str, int]:
-    """The host and port that a request for ``url`` connects to."""
+    """The host and port to which a request for ``url`` connects."""
     parts = urlsplit(proxy_of(url) or url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

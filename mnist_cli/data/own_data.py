@@ -1,8 +1,8 @@
-"""Data of the user's own: a folder of images by class, IDX files, or a CSV, npz or Parquet file.
+"""Reads the user's own data: a folder of images by class, IDX files, CSV, npz or Parquet.
 
 The result has the networks' form, (N, 28, 28) bytes and labels from 0; :attr:`OwnData.remarks`
-describes the changes. If there is no test set, a fifth of each class becomes one. The images'
-contents choose it, so that every run on every machine tests on the same images.
+describes the changes. If there is no test set, a fifth of each class becomes one. The choice
+depends on the images' contents, so every run on every machine tests on the same images.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TEST_SHARE = 5
 
 MAX_CLASSES = 1000
 LISTED = 30
-"""Classes that one line names."""
+"""Maximum number of classes that one line names."""
 LONGEST_NAME = 255
-"""Characters of a class's name."""
+"""Maximum number of characters of a class's name."""
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that change the direction of text."""
 _CHUNK = 10_000
@@ -49,7 +49,7 @@ class OwnData:
         spec: its name, classes, counts, mean and standard deviation.
         train: the training images.
         test: the test images.
-        remarks: the changes made to the images, a sentence each.
+        remarks: one sentence for each change made to the images.
         val: the validation images; None to cut them from the training images.
     """
 
@@ -60,7 +60,7 @@ class OwnData:
     val: Arrays | None = None
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """By split the file of each image, relative to the folder; empty if images share a file."""
+        """By split, the file of each image relative to the folder; empty if images share a file."""
         root = self.spec.name
         return {
             name: tuple(path.relative_to(root).as_posix() for path in arrays.files)
@@ -77,7 +77,7 @@ class OwnData:
         return f"{len(counts):,} classes, training + test images: {', '.join(listed)}{more}{val}"
 
     def counts(self) -> list[tuple[str, int, int]]:
-        """By class its name, and its numbers of training and test images."""
+        """For each class, its name and its numbers of training and test images."""
         train, test = (
             np.bincount(one.labels, minlength=len(self.spec.classes)).tolist()
             for one in (self.train, self.test)
@@ -86,7 +86,7 @@ class OwnData:
 
 
 def path_of(name: str) -> Path | None:
-    """The file or folder that a data set's name means, absolute; None for a name that is not a path.
+    """The absolute path of a data set's file or folder; None if its name is not a path.
 
     Raises:
         UsageError: the name is empty.
@@ -95,19 +95,19 @@ def path_of(name: str) -> Path | None:
         raise UsageError(
             "the name of the data set is empty", "Name a data set, a file or a folder."
         )
-    seen = str(absolute_dataset(name, Path()))
-    return Path(seen) if is_own_data(seen) else None
+    path = str(absolute_dataset(name, Path()))
+    return Path(path) if is_own_data(path) else None
 
 
 def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
-    """Read a folder of images by class, one with IDX files, or files with a row for each image.
+    """Read a folder of images by class, a folder of IDX files, or files with a row for each image.
 
     Args:
         path: the file or folder, absolute: it becomes the data set's name.
         say: called with a line about a slow step.
 
     Raises:
-        DataError: it is none of them, something in it is damaged, or its parts do not match.
+        DataError: the path is none of them, a part is damaged, or the parts do not match.
         ImportError: the package that reads it is missing.
     """
     raw = read_raw(path, say)
@@ -161,7 +161,7 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
 
 
 def _prefers_pictures(path: Path) -> bool:
-    """Whether a folder has folders of pictures, and no file of rows that is named as a training set."""
+    """Whether a folder has folders of pictures, and no file of rows named as a training set."""
     if not own_files.may_hold_rows(path):
         return True
     if own_files.has_train_file(path):
@@ -179,7 +179,7 @@ def locate(path: Path) -> tuple[Path, ...]:
     """The files, or the folders of the classes, without reading any image.
 
     Raises:
-        DataError: there are neither, or some are missing.
+        DataError: there are no such files or folders, or some are missing.
     """
     with _explained(path):
         if not is_folder(path):
@@ -200,7 +200,7 @@ def check_exists(path: Path) -> None:
     """Refuse a file or folder that does not exist.
 
     Raises:
-        DataError: it does not, or cannot be looked at.
+        DataError: it does not exist, or the system refuses access.
     """
     with _explained(path):
         pass
@@ -208,7 +208,7 @@ def check_exists(path: Path) -> None:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Look at a file or folder; an error of the system becomes one message."""
+    """Check that a path exists, and turn errors of the system in the block into a DataError."""
     try:
         if not is_there(path):
             raise DataError(
@@ -223,11 +223,11 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:
     if not 2 <= len(classes) <= MAX_CLASSES:
-        found = (
+        what = (
             f"only the class {classes[0]!r}" if len(classes) == 1 else f"{len(classes):,} classes"
         )
         raise DataError(
-            f"{path} has {found}: 2 to {MAX_CLASSES:,} classes are supported",
+            f"{path} has {what}: 2 to {MAX_CLASSES:,} classes are supported",
             "Images of each class go into a folder of their own: path/CLASS/….png.",
         )
 
@@ -240,14 +240,14 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
 
 
 def _can_be_shown(name: str) -> bool:
-    """Whether a terminal shows a name as it is: nothing in it moves the cursor or turns the text."""
+    """Whether a terminal shows a name unchanged: no character moves the cursor or reverses text."""
     return len(name) <= LONGEST_NAME and not any(
         unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or one in _TURNS for one in name
     )
 
 
 def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays, Arrays]:
-    """Keep one of :data:`TEST_SHARE` images of each class for testing, at least one."""
+    """Hold out one in :data:`TEST_SHARE` images of each class for testing, at least one."""
     chosen = np.zeros(len(train), dtype=bool)
     for number, name in enumerate(classes):
         rows = np.flatnonzero(train.labels == number)
@@ -257,7 +257,7 @@ def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays
                 "Add images, or a test set: path/train/CLASS/… and path/test/CLASS/….",
             )
         count = max(1, round(len(rows) / TEST_SHARE))
-        # By their bytes' hash: random, and the same for the same pixels.
+        # Sort by the hash of their bytes: random, and the same for the same pixels.
         order = sorted(rows.tolist(), key=lambda row: _hash(train.images[row]))
         chosen[order[:count]] = True
     return _rows(train, ~chosen), _rows(train, chosen)

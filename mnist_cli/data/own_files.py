@@ -1,6 +1,6 @@
-"""Data of the user's own in CSV, npz or Parquet: one file, or a folder with one for each split.
+"""Reads the user's own data in CSV, npz or Parquet: a file, or a folder with files for each split.
 
-:mod:`mnist_cli.data.file_kinds` finds the format by a file's content. In a folder, names tell the
+:mod:`mnist_cli.data.file_kinds` finds the format by a file's content. In a folder, names determine
 splits: ``train.csv`` and ``test.csv``, ``mnist_train.csv.gz``, ``train-00000-of-00001.parquet``.
 """
 
@@ -22,7 +22,7 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, fit
 
 ENDINGS = (".csv", ".csv.gz", ".txt", ".tsv", ".npz", ".parquet")
-"""What a file in a folder must end in to be looked into."""
+"""Only files in a folder with these endings are examined."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 _LABELLED = (
@@ -46,17 +46,17 @@ def read(path: Path, say: Callable[[str], None] | None = None) -> Raw:
     """Read a data set from one file, which may hold several splits.
 
     Raises:
-        DataError: of a kind that is not read, damaged, too large, or without labels.
+        DataError: the file is of an unsupported kind, damaged, too large, or without labels.
     """
     splits = _splits(path, say)
     return _assembled(path, splits, ())
 
 
 def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | None:
-    """Read the files of a folder, or of its one folder that has any; None without such files.
+    """Read the files of a folder, or of its only subfolder that has any; None without such files.
 
     Raises:
-        DataError: as :func:`read`, or it is not clear which files are meant.
+        DataError: as :func:`read`, or the choice of files is ambiguous.
     """
     found = find(root)
     if found is None:
@@ -85,7 +85,7 @@ def _listed(root: Path, paths: Sequence[Path]) -> str:
 def read_images(name: str | Path) -> Rows:
     """The images of one file of rows, labelled or not, for classification.
 
-    Of a file with several splits, the test images.
+    From a file with several splits, the test images.
 
     Raises:
         DataError: as :func:`read`, or the file cannot be read.
@@ -107,15 +107,15 @@ def read_images(name: str | Path) -> Rows:
 
 
 def find(root: Path) -> Found | None:
-    """The files of a folder that hold rows of pixels; None if it has none.
+    """The files of a folder that hold rows of pixels; None if there are none.
 
     Raises:
-        DataError: two files could be meant for one split.
+        DataError: two files match one split.
     """
     here = _found_in(root)
     if here is not None:
         return here
-    inside = {folder: found for folder in _inner(root) if (found := _found_in(folder))}
+    inside = {folder: files for folder in _inner(root) if (files := _found_in(folder))}
     if len(inside) > 1:
         names = ", ".join(f"{folder.name}/" for folder in list(inside)[:5])
         raise DataError(
@@ -125,7 +125,7 @@ def find(root: Path) -> Found | None:
 
 
 def _found_in(folder: Path) -> Found | None:
-    """The files that lie in a folder itself."""
+    """The files directly in a folder."""
     by_split: dict[SplitPart, list[Path]] = {}
     others = []
     for path in filter(_is_rows, _candidates(folder)):
@@ -133,7 +133,7 @@ def _found_in(folder: Path) -> Found | None:
         by_split.setdefault(split, []).append(path) if split else others.append(path)
     if "train" in by_split:
         return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
-    paths = [*others, *(path for found in by_split.values() for path in found)]
+    paths = [*others, *(path for files in by_split.values() for path in files)]
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths[:5])
         raise DataError(
@@ -144,7 +144,7 @@ def _found_in(folder: Path) -> Found | None:
 
 
 def may_hold_rows(root: Path) -> bool:
-    """Whether any name ends as a file of rows does, in the folder or in one inside it; opens none."""
+    """Whether a name in the folder or its subfolders ends as a file of rows does; opens none."""
     return any(
         one.name.lower().endswith(ENDINGS)
         for folder in (root, *_inner(root))
@@ -174,7 +174,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _is_rows(path: Path) -> bool:
-    """Whether the first bytes are those of rows of pixels; a damaged file still counts."""
+    """Whether a file holds rows of pixels, by its first bytes; a damaged file still counts."""
     try:
         kind = kind_of(path)
         if kind == "csv":
@@ -188,7 +188,7 @@ def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
     """The file of a split, or all shards of it.
 
     Raises:
-        DataError: there are several, or shards are missing.
+        DataError: there are several files, or shards are missing.
     """
     shards = [_SHARD.search(path.name) for path in paths]
     counts = {shard[2] for shard in shards if shard}
@@ -205,21 +205,21 @@ def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _splits(path: Path, say: Callable[[str], None] | None) -> Mapping[str, Rows]:
-    """What one file holds, by split, each image upright."""
+    """The contents of one file by split, with upright images."""
     kind = kind_of(path)
     if kind == "idx":
         raise DataError(
             f"{path} is an IDX file, one of two or four of a data set", f"Name {path.parent}."
         )
     if kind == "npz":
-        found = own_npz.read(path)
+        splits = own_npz.read(path)
     elif kind == "csv":
-        found = {"train": own_csv.read(path)}
+        splits = {"train": own_csv.read(path)}
     else:
         if say:
             say(f"reading the pictures in {path}")
-        found = {"train": own_parquet.read(path)}
-    return {split: _upright(path, rows) for split, rows in found.items()}
+        splits = {"train": own_parquet.read(path)}
+    return {split: _upright(path, rows) for split, rows in splits.items()}
 
 
 def _upright(path: Path, rows: Rows) -> Rows:
@@ -228,7 +228,7 @@ def _upright(path: Path, rows: Rows) -> Rows:
 
 
 def _single(path: Path, say: Callable[[str], None] | None) -> Rows:
-    """A file that stands for one split of a folder."""
+    """Read a file that is one split of a folder."""
     splits = _splits(path, say)
     if len(splits) > 1:
         raise DataError(
@@ -257,7 +257,7 @@ def _assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -
     """The splits with classes counted from 0.
 
     Raises:
-        DataError: labels are missing, or some have no training images.
+        DataError: labels are missing, or some labels have no training images.
     """
     train = splits["train"]
     if train.labels is None:
@@ -271,14 +271,14 @@ def _assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -
         for split, rows in splits.items()
         if rows.labels is not None
     }
-    said = [*remarks, *_remarks(splits)]
+    sentences = [*remarks, *_remarks(splits)]
     if not train.names:
-        said += own_labels.remarks(values)
+        sentences += own_labels.remarks(values)
     return Raw(
         _names(path, train, values.tolist()),
         arrays["train"],
         arrays.get("test"),
-        tuple(said),
+        tuple(sentences),
         arrays.get("val"),
     )
 
@@ -295,11 +295,11 @@ def _names(path: Path, train: Rows, values: Sequence[int]) -> tuple[str, ...]:
 
 
 def _remarks(splits: Mapping[str, Rows]) -> Iterator[str]:
-    """What was done to the splits; once if it was the same in all."""
+    """The remarks on the splits; once if a remark is the same for all."""
     for remark in dict.fromkeys(one for rows in splits.values() for one in rows.remarks):
-        of = [split for split, rows in splits.items() if remark in rows.remarks]
-        every = len(of) == len(splits)
-        yield remark if every else f"{' and '.join(map(in_words, of))} images: {remark}"
+        having = [split for split, rows in splits.items() if remark in rows.remarks]
+        every = len(having) == len(splits)
+        yield remark if every else f"{' and '.join(map(in_words, having))} images: {remark}"
     for split, rows in splits.items():
         if rows.labels is None:
             yield f"its {in_words(split)} images have no labels, and are not used"

@@ -1,4 +1,4 @@
-"""IDX files of the user's own: named like MNIST's or EMNIST's, of any size and any classes."""
+"""Reads the user's own IDX files: named like MNIST's or EMNIST's, with any size and classes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Part = tuple[SplitPart, Kind]
 
 
 def read(root: Path) -> Raw | None:
-    """Read the IDX files of a folder, or of its ``raw``; None if it has none.
+    """Read the IDX files of a folder, or of its ``raw``; None if there are none.
 
     Raises:
-        DataError: some are missing, damaged, or do not match.
+        DataError: some files are missing, damaged, or do not match.
     """
     files = find(root)
     if files is None:
@@ -54,10 +54,10 @@ def read(root: Path) -> Raw | None:
 
 
 def find(root: Path) -> dict[Part, Path] | None:
-    """The IDX files of ``root``, without opening any; None if it has none.
+    """The IDX files of ``root``, without opening any; None if there are none.
 
     Raises:
-        DataError: they belong to several data sets, or some are missing.
+        DataError: the files belong to several data sets, or some are missing.
     """
     for folder in (root, root / "raw", *sorted(root.glob("*/raw"))):
         sets = _sets(folder) if folder.is_dir() else {}
@@ -75,7 +75,7 @@ def find(root: Path) -> dict[Part, Path] | None:
 
 
 def _sets(folder: Path) -> dict[str, dict[Part, Path]]:
-    """By the prefix of their names, files by their part; decompressed before gzipped."""
+    """Files by the prefix of their names, then by part; decompressed files before gzipped ones."""
     sets: dict[str, dict[Part, Path]] = {}
     for path in sorted(folder.iterdir(), reverse=True):
         match = _NAME.fullmatch(path.name)
@@ -142,9 +142,9 @@ def _arrays(
     values: npt.NDArray[Any],
 ) -> Arrays:
     """Images of 28×28, and labels counted from 0 in the order of the training set's values."""
-    images, found = stored
+    images, stored_labels = stored
     images, _ = upright(files[split, "images"].name, images)
-    labels = own_labels.number(found, values, str(files[split, "labels"]))
+    labels = own_labels.number(stored_labels, values, str(files[split, "labels"]))
     if images.shape[1:] != (SIDE, SIDE):
         images = np.stack([fit(image) for image in images])
     return Arrays(images, labels)

@@ -1,4 +1,4 @@
-"""Labels of the user's own: whole numbers of any value become classes from 0."""
+"""Converts the user's own labels: whole numbers of any value become classes from 0."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ _HINT = "Labels are whole numbers, one for each class."
 
 
 def whole(
-    found: npt.NDArray[Any], place: Callable[[int], str], start: int = 0
+    stored: npt.NDArray[Any], place: Callable[[int], str], start: int = 0
 ) -> npt.NDArray[np.int64]:
     """Labels (N,) of any real type as whole numbers.
 
     Args:
-        found: the labels.
+        stored: the labels.
         place: the name of a row, for the message.
         start: the number of the first row.
 
     Raises:
-        DataError: one is not a whole number; names its row.
+        DataError: a label is not a whole number; names its row.
     """
-    if found.dtype.kind not in "buif":
-        raise DataError(f"{place(start)}: the label is {found.dtype}, not a number", _HINT)
-    good = (found >= -MOST) & (found < MOST)
-    if found.dtype.kind == "f":
-        good &= np.rint(found) == found
+    if stored.dtype.kind not in "buif":
+        raise DataError(f"{place(start)}: the label is {stored.dtype}, not a number", _HINT)
+    good = (stored >= -MOST) & (stored < MOST)
+    if stored.dtype.kind == "f":
+        good &= np.rint(stored) == stored
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise DataError(
-            f"{place(start + row)}: the label {found[row]} is not a whole number", _HINT
+            f"{place(start + row)}: the label {stored[row]} is not a whole number", _HINT
         )
-    return found.astype(np.int64)
+    return stored.astype(np.int64)
 
 
-def number(found: npt.NDArray[Any], values: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
-    """Labels (N,) counted from 0 in the order of ``values``, those of the training set.
+def number(stored: npt.NDArray[Any], values: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
+    """Labels (N,) counted from 0 in the order of ``values``, the labels of the training set.
 
     Raises:
         DataError: a label has no training images; ``where`` is the file.
     """
-    labels = np.minimum(np.searchsorted(values, found), len(values) - 1)
-    wrong = np.flatnonzero(values[labels] != found)
+    labels = np.minimum(np.searchsorted(values, stored), len(values) - 1)
+    wrong = np.flatnonzero(values[labels] != stored)
     if wrong.size:
         raise DataError(
-            f"{where}: label {found[wrong[0]]} at position {wrong[0]} has no training images",
+            f"{where}: label {stored[wrong[0]]} at position {wrong[0]} has no training images",
             f"The classes are {', '.join(map(str, values.tolist()[:20]))}.",
         )
     return labels.astype(np.int64)
 
 
 def remarks(values: npt.NDArray[Any]) -> Iterator[str]:
-    """What became of labels whose sorted values (K,) are not 0, 1, 2 and so on."""
+    """A remark on labels whose sorted values (K,) are not 0, 1, 2 and so on."""
     if values[0] != 0 or values[-1] != len(values) - 1:
         yield (
             f"its labels, {len(values)} numbers from {values[0]} to {values[-1]}, become class "

@@ -1,4 +1,4 @@
-"""An .npz of NumPy with images and labels, as Keras has MNIST (``x_train``, ``y_train``, …).
+"""Reads an .npz of NumPy with images and labels, such as Keras's MNIST (``x_train``, ``y_train``).
 
 Arrays are read by their headers, never by pickle, and their sizes are checked before anything is
 unpacked.
@@ -28,9 +28,9 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
 
 LIMIT = 8 << 30
-"""Bytes of an array: a million images of 28×28 in float64 have 6.3 GB. Read in parts."""
+"""Maximum bytes of an array: a million images of 28×28 in float64 have 6.3 GB. Read in parts."""
 MOST_LABELS = 128 << 20
-"""Bytes of the labels."""
+"""Maximum bytes of the labels."""
 LONGEST_HEADER = 1 << 16
 _PART = 16 << 20
 
@@ -67,10 +67,10 @@ def read(path: Path) -> dict[str, Rows]:
     """The images by split, ``train`` first; a file with one split has it as ``train``.
 
     Raises:
-        DataError: damaged, too large, of objects, or without images; names the array.
+        DataError: the file is damaged, too large, of objects, or without images; names the array.
     """
-    with entries(path) as (archive, found):
-        every = [one.filename.removesuffix(".npy") for one in found]
+    with entries(path) as (archive, listing):
+        every = [one.filename.removesuffix(".npy") for one in listing]
         names = _by_meaning(path, every)
         try:
             splits = {
@@ -92,17 +92,17 @@ def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
     """The names of the arrays by split and kind, such as ("train", "images")."""
     if len(set(names)) != len(names):
         raise DataError(f"{path} has two arrays with the same name")
-    found: dict[tuple[str, str], str] = {}
+    known: dict[tuple[str, str], str] = {}
     for name in names:
         key = _meaning(name)
-        if key in found:
-            raise DataError(f"{path}: {found[key]} and {name} are both {key[0]} {key[1]}", _HINT)
+        if key in known:
+            raise DataError(f"{path}: {known[key]} and {name} are both {key[0]} {key[1]}", _HINT)
         if key is not None:
-            found[key] = name
-    if not any(kind == "images" for _, kind in found):
+            known[key] = name
+    if not any(kind == "images" for _, kind in known):
         listed = ", ".join(ascii(name)[1:-1] for name in names[:8])
         raise DataError(f"{path} has no array of images by a known name: {listed}", _HINT)
-    return found
+    return known
 
 
 def _meaning(name: str) -> tuple[str, str] | None:
@@ -178,7 +178,7 @@ def _fill(
 
 
 def _labels(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.int64]:
-    """Labels (N,), also if stored as (N, 1), or as one column per class that holds 0 and 1."""
+    """Labels (N,), also if stored as (N, 1), or one-hot with one column per class."""
     where = f"{path}: {name}"
     with archive.open(f"{name}.npy") as file:
         array = _header(where, file, name)
@@ -223,14 +223,14 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
 
 
 def _header_size(start: bytes) -> int:
-    """Bytes of the magic, the header's length and the header, by the first 12 bytes."""
+    """Total bytes of magic, header's length and header, from the first 12 bytes."""
     if start[6:7] == b"\2":
         return 12 + int.from_bytes(start[8:12], "little")
     return max(12, 10 + int.from_bytes(start[8:10], "little"))
 
 
 def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> None:
-    """Refuse objects, and a size that is not what the archive has, before anything is unpacked."""
+    """Refuse objects, and a size larger than the archive's, before anything is unpacked."""
     if array.dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which can run code when they are read: refused",

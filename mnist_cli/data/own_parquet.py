@@ -1,7 +1,7 @@
-"""Parquet as Hugging Face has MNIST: a column ``image`` with the bytes of a PNG, and ``label``.
+"""Reads Parquet as in Hugging Face's MNIST: a column ``image`` with a PNG's bytes, and ``label``.
 
-Columns of pixels, as pandas writes a CSV's, are read too. pyarrow reads the file, with its memory
-limited: a page of a few bytes can claim two gigabytes.
+Columns of pixels are read too, as pandas writes them from a CSV. pyarrow reads the file with
+limited memory: a page of a few bytes can claim two gigabytes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from mnist_cli.errors import DataError, DependencyError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
 OLDEST = (14, 0, 1)
-"""Older versions of pyarrow run code that a Parquet file holds (CVE-2023-47248)."""
+"""Older versions of pyarrow run code in a Parquet file (CVE-2023-47248)."""
 ROOM = 1 << 30
-"""Bytes that one step of pyarrow may take."""
+"""Maximum bytes that one step of pyarrow may take."""
 BATCH = 64
-"""Rows at once: one large value can stand in all of them."""
+"""Rows at once: all of them may hold the same large value."""
 MAX_FOOTER = 8 << 20
-"""Bytes of the footer, which lists the columns of each row group: 784 and 60 groups have 5 MB."""
+"""Maximum bytes of the footer: it lists each row group's columns; 60 groups of 784 take 5 MB."""
 MOST_COLUMNS = 20_000
-"""Each costs pyarrow some 10 KB."""
+"""Maximum number of columns: each costs pyarrow some 10 KB."""
 _MAX_THRIFT = 1 << 24
 _MAX_CONTAINER = 100_000
 _IMAGES = ("image", "img", "picture", "images")
@@ -43,7 +43,7 @@ def read(path: Path) -> Rows:
     """Read all rows of one file.
 
     Raises:
-        DataError: damaged, too large, or of other columns.
+        DataError: the file is damaged, too large, or has other columns.
         DependencyError: pyarrow is too old to be safe.
         ImportError: pyarrow is missing.
     """
@@ -70,7 +70,7 @@ def read(path: Path) -> Rows:
 
 
 def _pyarrow() -> Any:
-    # pyarrow's own allocator reserves a gigabyte at its first use, which is to be before the limit.
+    # pyarrow's own allocator reserves a gigabyte at its first use: use it before the limit.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import pyarrow
     import pyarrow.parquet
@@ -89,7 +89,7 @@ def _check_footer(path: Path) -> None:
     """Refuse a long footer before pyarrow turns it into objects.
 
     Raises:
-        DataError: it is too long.
+        DataError: the footer is too long.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -117,7 +117,7 @@ def _opened(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _limited() -> Iterator[None]:
-    """Let this process take at most :data:`ROOM` more bytes, where the system can limit that."""
+    """Let this process take at most :data:`ROOM` more bytes, if the system supports a limit."""
     if sys.platform == "win32":
         yield
         return
@@ -187,7 +187,7 @@ def _leaf(path: Path, field: Any) -> str:
 
 
 def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
-    """Names of the classes, as Hugging Face stores them beside the columns; else none."""
+    """Names of the classes, which Hugging Face stores beside the columns; else empty."""
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
@@ -212,7 +212,7 @@ def _numbers(path: Path, column: Any) -> npt.NDArray[Any]:
     """A column of numbers without gaps (N,).
 
     Raises:
-        DataError: it holds something else.
+        DataError: the column holds something else.
     """
     import pyarrow.types as types
 
@@ -220,8 +220,8 @@ def _numbers(path: Path, column: Any) -> npt.NDArray[Any]:
     if not (plain or types.is_boolean(column.type)) or column.null_count:
         what = "an empty value" if column.null_count else f"{column.type}"
         raise DataError(f"{path} has {what:.100} where numbers are expected", _LAYOUT)
-    found: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return found
+    numbers: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 class _Pictures:
@@ -229,21 +229,21 @@ class _Pictures:
 
     def __init__(self, path: Path, count: int) -> None:
         self._path = path
-        self._images = bytearray()  # grows in place: the count is only a claim
+        self._images = bytearray()  # grows in place: the count may be false
         self._claimed = count
         self._labels: list[npt.NDArray[np.int64]] = []
         self._others = 0
         self._count = 0
 
     def add(self, pictures: Any, labels: Any) -> None:
-        """Add a batch: a column of structs or of bytes, and one of numbers."""
+        """Add a batch: a column of structs or bytes, and a column of numbers or None."""
         import pyarrow.types as types
 
         start = self._count
         column = pictures.field("bytes") if types.is_struct(pictures.type) else pictures
         if labels is not None:
-            found = _numbers(self._path, labels)
-            self._labels.append(whole(found, self._place, start))
+            numbers = _numbers(self._path, labels)
+            self._labels.append(whole(numbers, self._place, start))
         check_count(self._path, start + len(column))
         for value in column:
             self._images += self._picture(value.as_py()).tobytes()
@@ -265,7 +265,7 @@ class _Pictures:
         return fit(picture.grey)
 
     def rows(self, names: tuple[str, ...]) -> Rows:
-        """All that was added."""
+        """All rows added so far."""
         if not self._count or self._count != self._claimed:
             raise DataError(f"{self._path} has {self._count:,} rows, not {self._claimed:,}")
         images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)

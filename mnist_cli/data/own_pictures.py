@@ -1,4 +1,4 @@
-"""A folder of images by class: :mod:`mnist_cli.data.class_folders` finds them.
+"""Reads a folder of images by class, found by :mod:`mnist_cli.data.class_folders`.
 
 :mod:`mnist_cli.vision.image_files` reads the pictures, and guards against hostile ones.
 """
@@ -20,14 +20,14 @@ from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 from mnist_cli.vision.image_files import read_picture
 
 MANY = 5000
-"""With this many pictures reading takes more than a second."""
+"""Number of pictures from which reading takes more than a second."""
 
 
 def read(root: Path, say: Callable[[str], None] | None = None) -> Raw:
     """Read every picture under ``root``.
 
     Raises:
-        DataError: classes that do not fit, or pictures that cannot be read: their number, and the
+        DataError: classes do not match, or pictures cannot be read; gives their number and the
             first names.
     """
     layout = find(root)
@@ -52,7 +52,7 @@ class _Reader:
     broken: list[str] = field(default_factory=list)
 
     def arrays(self, files: Files, classes: Sequence[str]) -> Arrays:
-        """All pictures of one split; one that cannot be read is black, and reported at the end."""
+        """All pictures of a split; unreadable ones are black, and reported at the end."""
         paths = [path for name in classes for path in files.get(name, ())]
         labels = [number for number, name in enumerate(classes) for _ in files.get(name, ())]
         images = np.zeros((len(paths), SIDE, SIDE), dtype=np.uint8)
@@ -84,7 +84,7 @@ class _Reader:
             )
 
     def remarks(self) -> Iterator[str]:
-        """How many images had other sizes, and what became of them."""
+        """A remark on the number of images with other sizes, and their conversion."""
         others = {size: n for size, n in self.sizes.items() if size != (SIDE, SIDE)}
         if others:
             least, most = min(others), max(others)

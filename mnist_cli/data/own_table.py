@@ -1,4 +1,4 @@
-"""A table with an image in each row: which columns are pixels, which the label; rows to images."""
+"""Reads a table with an image in each row: finds the pixels and the label, and makes images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
 
 UNKNOWN = -1
-"""The label's column, where the rows must tell."""
+"""The label's column, if only the rows can show it."""
 
 LABELS = ("label", "labels", "class", "classes", "target", "digit", "y", "category")
 """Names of the column of labels, in lower case."""
 _NUMBERED = re.compile(r"[a-z_ ]+(\d{1,9})")
 _COUNTERS = ("", "index", "id", "imageid", "unnamed: 0", "__index_level_0__")
-"""Names of a first column that counts the rows; pandas leaves its name empty."""
+"""Possible names of a first column that counts the rows; pandas leaves its name empty."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Layout:
     """The columns of a table.
 
     Attributes:
-        columns: their number.
-        label: the column of the label; None without one; :data:`UNKNOWN`.
+        columns: number of columns.
+        label: the column of the label; None if there is none; or :data:`UNKNOWN`.
         start: the first column that is not a counter of rows.
         side: pixels per side of an image.
     """
@@ -50,7 +50,7 @@ def unnamed(path: Path, count: int) -> Layout:
     """The layout of a table without names.
 
     Raises:
-        DataError: no image has so many pixels, with or without a label.
+        DataError: no image has that number of pixels, with or without a label.
     """
     for label, pixels in ((None, count), (UNKNOWN, count - 1)):
         if side := _side(pixels):
@@ -62,7 +62,7 @@ def named(path: Path, names: Sequence[str]) -> Layout:
     """The layout by the names of the columns: label, pixels, and perhaps a counter of rows.
 
     Raises:
-        DataError: no image has so many pixels.
+        DataError: no image has that number of pixels.
     """
     plain = [name.strip("# ").lower() for name in names]
     _require_order(path, plain)
@@ -81,9 +81,9 @@ def named(path: Path, names: Sequence[str]) -> Layout:
 
 
 def _require_order(path: Path, names: Sequence[str]) -> None:
-    """Refuse pixels that are numbered in another order, such as that of the alphabet."""
-    found = [_NUMBERED.fullmatch(name) for name in names]
-    numbers = [int(one[1]) for one in found if one]
+    """Refuse pixels that are numbered in another order, such as alphabetical order."""
+    matches = [_NUMBERED.fullmatch(name) for name in names]
+    numbers = [int(one[1]) for one in matches if one]
     if len(numbers) < len(names) - 2:
         return
     for before, after in itertools.pairwise(numbers):
@@ -108,7 +108,7 @@ def _no_images(path: Path, columns: int) -> DataError:
 
 
 class TableReader:
-    """Turns tables of numbers, one after the other, into images and labels.
+    """Turns tables of numbers, one after another, into images and labels.
 
     Args:
         path: the file, for messages.
@@ -150,10 +150,10 @@ class TableReader:
         self._images += pixels.tobytes()
 
     def rows(self) -> Rows:
-        """All that was added.
+        """All rows added so far.
 
         Raises:
-            DataError: nothing was.
+            DataError: no rows were added.
         """
         if not self.count:
             raise DataError(f"{self._path} has no rows")
@@ -169,7 +169,7 @@ class TableReader:
 
 
 def _find_label(table: npt.NDArray[Any], start: int) -> int:
-    """The first column, or the last one if it has fewer values, yet more than one."""
+    """The first column, or the last one if it has fewer different values, but at least two."""
     last = table.shape[1] - 1
     first_values, last_values = (len(np.unique(table[:, one])) for one in (start, last))
     return last if first_values < 2 <= last_values or 2 <= last_values < first_values else start

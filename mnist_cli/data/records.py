@@ -11,11 +11,11 @@ import numpy.typing as npt
 from mnist_cli.errors import DataError
 
 MAX_IMAGES = 1_000_000
-"""The most images of a data set, 784 MB as bytes of 28×28."""
+"""Maximum number of images of a data set: 784 MB as bytes of 28×28."""
 
 
 def check_count(root: Path, count: int) -> None:
-    """Refuse a data set that is too large to be kept in memory.
+    """Refuse a data set that is too large to keep in memory.
 
     Raises:
         DataError: ``count`` is more than :data:`MAX_IMAGES`.
@@ -25,12 +25,12 @@ def check_count(root: Path, count: int) -> None:
 
 
 MAX_RATIO = 250
-"""How much a data set shrinks at most when it is compressed; MNIST's CSV shrinks to a ninth."""
+"""Maximum factor by which compression shrinks a data set; MNIST's CSV shrinks to a ninth."""
 _SMALL = 64 << 20
 
 
 def check_ratio(where: str, unpacked: int, packed: int) -> None:
-    """Refuse what unpacks to so much more than its compressed bytes that it can be no images.
+    """Refuse data that unpack to far more than their compressed bytes: they cannot be images.
 
     Raises:
         DataError: ``unpacked`` bytes are more than 64 MiB and :data:`MAX_RATIO` times ``packed``.
@@ -61,13 +61,13 @@ class Arrays:
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """Data of the user's own, before a test set is cut.
+    """The user's own data, before a test set is held out.
 
     Attributes:
         classes: their names, in the order of the labels.
         train: the training images.
         test: the test images; None without a test set.
-        remarks: the changes made to the images, a sentence each.
+        remarks: one sentence for each change made to the images.
         val: the validation images; None to cut them from the training images.
     """
 
@@ -83,10 +83,10 @@ class Rows:
     """One split as a file holds it.
 
     Attributes:
-        images: (N, 28, 28), uint8, brought to that size if the file has another.
+        images: (N, 28, 28), uint8, scaled to that size if the file has another.
         labels: (N,), whole numbers of any value; None if the file has none.
-        names: of the labels from 0, if the file names them.
-        remarks: what was guessed or changed, a sentence each.
+        names: of the labels from 0, if the file has them.
+        remarks: one sentence for each guess or change.
     """
 
     images: npt.NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""A few images of a data set to show, as numpy arrays: their reader needs no torch."""
+"""A few images of a data set to show, as numpy arrays, so that their reader needs no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnist_cli.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Images (N, H, W), uint8, labels (N,), int64, and their numbers in their file, (N,)."""
+    """Images (N, H, W), uint8; labels (N,), int64; the images' numbers in their file, (N,)."""
 
     name: str
     images: npt.NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """A split of a data set: all its images as bytes on one device.
 
-60,000 images of 28×28 bytes are 47 MB: they fit any device, and a batch is then an index into
-memory rather than work for a loader. Batches are normalised when they are made.
+60,000 images of 28×28 bytes are 47 MB and fit any device. A batch is then an index into memory
+rather than work for a loader. Batches are normalised when they are made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Normalisation:
     std: float
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Bring float pixels 0 to 255 to zero mean and unit deviation, in place."""
+        """Normalise float pixels, 0 to 255, to zero mean and unit deviation, in place."""
         return pixels.sub_(255 * self.mean).div_(255 * self.std)
 
 
@@ -73,7 +73,7 @@ class Split:
 
 @dataclass(frozen=True)
 class TrainVal:
-    """The training set cut in two; ``val`` is None if nothing was cut off."""
+    """The training set, divided in two; ``val`` is None without validation images."""
 
     train: Split
     val: Split | None
@@ -90,7 +90,7 @@ def validation_size(wanted: int | None, count: int) -> int:
 def training_size(
     wanted: int, val_size: int | None, count: int, own_val: Split | None = None
 ) -> int:
-    """The number of ``count`` images that :func:`cut_validation` leaves to train on; 0 is all."""
+    """The number of ``count`` images that :func:`cut_validation` keeps to train on; 0 wants all."""
     if own_val is not None and val_size is None:
         return wanted or count
     return wanted or count - validation_size(val_size, count)
@@ -104,17 +104,17 @@ def cut_validation(
     seed: int,
     own_val: Split | None = None,
 ) -> TrainVal:
-    """Cut a validation set off the training set. Both parts keep the file's order.
+    """Hold out a validation set from the training set. Both parts keep the file's order.
 
     Args:
         split: the training set.
-        val_size: the number of validation images; None for that of :func:`validation_size`.
-        train_size: the number of the other images to keep; 0 keeps all.
-        seed: chooses the images.
+        val_size: number of validation images; None is the number from :func:`validation_size`.
+        train_size: number of the other images to keep; 0 keeps all.
+        seed: determines the images.
         own_val: the data set's own validation images: used unless ``val_size`` is given.
 
     Raises:
-        UsageError: both together are more than the training set has.
+        UsageError: both numbers together exceed the training set.
     """
     if own_val is not None and val_size is None:
         parts = cut_validation(split, val_size=0, train_size=train_size, seed=seed)

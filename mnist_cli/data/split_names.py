@@ -1,4 +1,4 @@
-"""The split that the name of a file or folder means: ``mnist_train.csv``, ``trainingSet``."""
+"""Finds the split in the name of a file or folder: ``mnist_train.csv``, ``trainingSet``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SPLIT = re.compile(
 
 
 def split_of(name: str) -> SplitPart | None:
-    """The split; None without such a word. The last one counts."""
-    found: SplitPart | None = None
+    """The split that a name contains; None without such a word. The last such word counts."""
+    split: SplitPart | None = None
     for match in _SPLIT.finditer(_CAMEL.sub(r"\1-\2", name)):
-        found = "train" if match["train"] else "test" if match["test"] else "val"
-    return found
+        split = "train" if match["train"] else "test" if match["test"] else "val"
+    return split
 
 
 def in_words(split: str) -> str:

@@ -1,8 +1,8 @@
-"""One file from one address: over https, bounded in time and in size.
+"""Receives one file from one address over https, bounded in time and in size.
 
-httpx bounds each connection and each read, but neither name resolution nor the whole transfer: a
+httpx bounds each connection and each read, but neither name resolution nor the whole transfer. A
 server that sends a byte now and then would hold a program for hours. So a thread receives the file
-while the caller watches it, for a bounded time, and stays interruptible. A thread that hangs in
+while the caller watches it for a bounded time, and stays interruptible. A thread that hangs in
 the resolver is a daemon, and does not keep the program alive.
 """
 
@@ -26,12 +26,12 @@ from mnist_cli.base.version import __version__
 if TYPE_CHECKING:
     import httpx
 
-# A slower mirror is given up: the largest file would take six days.
+# A slower mirror is abandoned: the largest file would take six days.
 MIN_BYTES_PER_SECOND = 1024
 
 _MAX_REDIRECTS = 5
 _TICK = 0.05
-"""Seconds between two looks at a transfer."""
+"""Seconds between two checks of a transfer."""
 
 OnBytes = Callable[[int, int | None], None]
 """Called with the bytes received so far, and the bytes announced or None."""
@@ -43,12 +43,12 @@ class DownloadError(Exception):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait.
+    """Limits of time.
 
     Attributes:
         connect: seconds until an answer begins: name, connection, redirects, headers.
         slow: seconds in which ``MIN_BYTES_PER_SECOND`` must arrive on average.
-        deadline: the :func:`time.monotonic` at which to give up altogether.
+        deadline: the :func:`time.monotonic` at which the transfer is abandoned.
     """
 
     connect: float
@@ -59,7 +59,7 @@ class Timeouts:
 def receive(
     url: str, sink: IO[bytes], timeouts: Timeouts, max_bytes: int, on_bytes: OnBytes
 ) -> tuple[int, str]:
-    """Write what ``url`` answers to ``sink``.
+    """Write the answer of ``url`` to ``sink``.
 
     Args:
         url: an https address, or an http address on this machine.
@@ -72,7 +72,7 @@ def receive(
         The number of bytes, and their md5.
 
     Raises:
-        DownloadError: no answer, too slow, too long, cut off, a web page, or a bad redirect.
+        DownloadError: the answer is missing, slow, too long, cut off, a web page or a bad redirect.
         OSError: ``sink`` cannot be written.
     """
     try:  # before the clock starts: the first import of httpx takes a while
@@ -113,7 +113,7 @@ class _Transfer(threading.Thread):
         total: the number of bytes that the server announces, if it does.
         count: the bytes written so far.
         md5: their checksum.
-        error: what went wrong, if anything did.
+        error: the failure, if there is one.
     """
 
     def __init__(self, asking: httpx.Client, url: str, sink: IO[bytes], max_bytes: int) -> None:
@@ -159,7 +159,7 @@ class _Transfer(threading.Thread):
 def client(url: str, seconds: float) -> httpx.Client:
     """A client for ``url``, with the environment's proxies unless it is on this machine.
 
-    It trusts the system's certificates, to which companies add their own, not only certifi's.
+    It trusts the system's certificates, to which companies add theirs, not only certifi's.
     """
     import httpx
 
@@ -213,7 +213,7 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_of(url: str) -> str:
-    """The address of the environment's proxy for ``url``; empty if it is asked directly."""
+    """The address of the environment's proxy for ``url``; empty for a direct connection."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if is_loopback(host) or urllib.request.proxy_bypass(host):
@@ -230,7 +230,7 @@ def behind_proxy(url: str) -> str:
 
 
 def explain(error: BaseException, count: int = 0) -> str:
-    """An exception of the network, after ``count`` bytes, as a few words."""
+    """Describe an exception of the network, after ``count`` bytes, in a few words."""
     cause: BaseException | None = error
     while cause is not None:  # httpx keeps the system's error as the cause of its own
         if isinstance(cause, socket.gaierror):

@@ -1,4 +1,4 @@
-"""The worker processes of a DataLoader: how they start, which signals they get, how they end."""
+"""The worker processes of a DataLoader: their start, signals and end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mnist_cli.devices.kinds import kind_of
 from mnist_cli.errors import DataError
 
 PRELOADED = ["mnist_cli.data.batches", "torchvision.transforms", "PIL.Image"]
-"""Modules that a fork server imports once, which saves each of its workers seconds."""
+"""Modules that a fork server imports once, to save each of its workers seconds."""
 SOCKET = "/pymp-xxxxxxxx/listener-xxxxxxxx"
 """The path that multiprocessing appends to the folder for temporary files."""
 SOCKET_NAME = 107 if sys.platform == "linux" else 103
-"""The most bytes that the path of a socket may have."""
+"""Maximum number of bytes of a socket's path."""
 SAFE_PATH = "PYTHONSAFEPATH"
 
 _PATIENCE = 1.0
@@ -34,12 +34,12 @@ _PATIENCE = 1.0
 
 
 def start_method(device: torch.device) -> str:
-    """How worker processes start: ``fork``, ``forkserver`` or ``spawn``.
+    """The start method of worker processes: ``fork``, ``forkserver`` or ``spawn``.
 
-    Python's default depends on its version, and that of 3.14 imports torch in each worker. A fork
-    takes milliseconds. It is safe on Linux without CUDA: a worker computes on one thread and uses
-    nothing that another thread of the main process may have locked. CUDA and NCCL have threads of
-    their own, and system libraries of macOS do not survive a fork.
+    Python's default depends on its version; that of 3.14 imports torch in each worker. A fork
+    takes milliseconds. It is safe on Linux without CUDA: a worker computes on one thread and needs
+    no lock that another thread of the main process may hold. CUDA and NCCL have their own threads,
+    and system libraries of macOS do not survive a fork.
     """
     if sys.platform != "linux":
         return "spawn"
@@ -50,7 +50,7 @@ def context(device: torch.device) -> BaseContext:
     """The multiprocessing context that starts workers for ``device``; see :func:`start_method`.
 
     Raises:
-        DataError: the workers could not send what they load.
+        DataError: the workers could not send their batches.
     """
     _check_temporary_folder()
     atexit.register(_end)
@@ -72,9 +72,9 @@ def _check_temporary_folder() -> None:
 
 
 def _start_fork_server() -> None:
-    """Start the fork server, unless it runs; it imports what workers need meanwhile.
+    """Start the fork server, unless it runs; it then imports the modules that workers need.
 
-    Python starts it so that it looks for modules in the working directory first, which may hold a
+    By default, Python lets it look for modules in the working directory first, which may hold a
     stranger's ``torch.py``.
     """
     from multiprocessing import forkserver
@@ -93,10 +93,10 @@ def _start_fork_server() -> None:
 
 @contextlib.contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block signals in the processes that start inside, for as long as they live.
+    """Block signals in the processes that start in the block, for as long as they live.
 
-    The main process receives what arrived meanwhile at the end of the block. Windows has no such
-    mask; there :func:`ignore_signals` alone protects the workers.
+    The main process receives pending signals at the end of the block. Windows has no such mask;
+    there, only :func:`ignore_signals` protects the workers.
     """
     if sys.platform == "win32":
         yield
@@ -111,9 +111,8 @@ def signals_blocked() -> Iterator[None]:
 def begin(_worker: int) -> None:
     """Prepare a worker process, which runs this first: it ignores signals and ends on errors.
 
-    Ctrl-C and a scheduler's SIGTERM reach every process of the group, and the main process needs
-    its workers to finish the batch. They end when it tells them to, when it ends, or by
-    :func:`_end`.
+    Ctrl-C and a scheduler's SIGTERM reach every process of the group, but the main process needs
+    its workers to finish the batch. Workers end at its request, when it ends, or by :func:`_end`.
     """
     ignore_signals()
     queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
@@ -122,7 +121,7 @@ def begin(_worker: int) -> None:
 def _end_worker(error: BaseException, _batch: object) -> None:
     """End the worker whose thread failed to send a batch, with the cause on stderr.
 
-    multiprocessing prints a traceback and goes on, so that the batch would never arrive.
+    Without this, multiprocessing prints a traceback and continues, and the batch never arrives.
     """
     with contextlib.suppress(OSError):
         os.write(2, f"a worker cannot send a batch: {error}\n".encode(errors="replace"))
@@ -132,13 +131,13 @@ def _end_worker(error: BaseException, _batch: object) -> None:
 def _end() -> None:
     """Kill the workers that an error left behind, when the process ends.
 
-    An error's traceback can hold the DataLoader, which then does not stop its workers. The exit of
+    An error's traceback can hold the DataLoader, which then does not stop its workers. At exit,
     multiprocessing would send them SIGTERM, which they ignore, and wait for them for ever.
     """
     left = [child for child in multiprocessing.active_children() if child.daemon]
     if not left:
         return
-    if hasattr(signal, "SIGCHLD"):  # for torch's handler of it, this would be an error
+    if hasattr(signal, "SIGCHLD"):  # torch's handler would report an error
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in left:
         child.kill()
@@ -146,11 +145,11 @@ def _end() -> None:
 
 @contextlib.contextmanager
 def explain_broken_connection() -> Iterator[None]:
-    """Report the death of a worker if the connection to it breaks inside.
+    """Report the death of a worker if the connection to it breaks in the block.
 
-    torch reports it too, from its handler of SIGCHLD and a moment later: in the middle of whatever
-    deals with the broken connection by then. So this waits for it. torch has no such handler in
-    other threads than the main one, and on Windows.
+    torch reports it too, from its handler of SIGCHLD, but a moment later. It would interrupt the
+    code that deals with the broken connection, so this waits for the report. torch has no such
+    handler on Windows and in threads other than the main one.
 
     Raises:
         DataError: the connection broke.
@@ -159,13 +158,13 @@ def explain_broken_connection() -> Iterator[None]:
     try:
         yield
     except (ConnectionError, EOFError) as error:
-        time.sleep(_PATIENCE)  # the signal ends it
+        time.sleep(_PATIENCE)  # the signal ends the sleep
         raise _death(str(error) or "the connection to it ended") from error
 
 
 @contextlib.contextmanager
 def explain_dead_worker() -> Iterator[None]:
-    """Turn torch's error about a worker that died into ours, wherever it is raised.
+    """Turn torch's error about a dead worker into ours, wherever it is raised.
 
     torch raises it from a signal handler, in the middle of a step as well as in the loader.
 
@@ -178,7 +177,7 @@ def explain_dead_worker() -> Iterator[None]:
         lines = str(error).strip().splitlines()
         if "DataLoader worker" not in str(error):
             raise
-        if lines[0].startswith("Caught "):  # it lives, and reports an error of its own
+        if lines[0].startswith("Caught "):  # the worker lives, and reports its own error
             raise DataError(
                 f"a worker process of the DataLoader failed: {lines[-1]}",
                 "Use fewer workers, or loader = device.",

@@ -1,4 +1,4 @@
-"""The entries of a zip from a stranger, listed only once its directory is known to be small."""
+"""Lists the entries of an untrusted zip, after checking that its directory is small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from mnist_cli.errors import DataError
 
 MAX_DIRECTORY = 16 << 20
-"""Bytes of the list of entries: some 100,000 of them. zipfile reads all of it into objects."""
+"""Maximum bytes of the list of some 100,000 entries. zipfile turns the whole list into objects."""
 
 _END = b"PK\5\6"
 _END_SIZE = 22
@@ -25,7 +25,7 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
     """The open archive and its entries.
 
     Raises:
-        DataError: it is damaged, or has too many entries.
+        DataError: the archive is damaged, or has too many entries.
     """
     try:
         if _directory_size(path) > MAX_DIRECTORY:
@@ -37,10 +37,10 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
 
 
 def _directory_size(path: Path) -> int:
-    """Bytes of the list of entries, as the archive's last record has it.
+    """Bytes of the list of entries, according to the archive's last record.
 
-    A zip of more than 4 GB, and every one of torch's, has another record before it, which zipfile
-    believes instead.
+    Zips of more than 4 GB, and all zips of torch, have another record before it, which zipfile uses
+    instead.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -53,7 +53,7 @@ def _directory_size(path: Path) -> int:
         record = tail[max(0, at - _LOCATOR_SIZE - _END64_SIZE) : at - _LOCATOR_SIZE]
         if not record.startswith(_END64):
             raise zipfile.BadZipFile("its end is damaged")
-        found64: int = struct.unpack_from("<Q", record, 40)[0]
-        return found64
-    found: int = struct.unpack_from("<I", tail, at + 12)[0]
-    return found
+        size64: int = struct.unpack_from("<Q", record, 40)[0]
+        return size64
+    size32: int = struct.unpack_from("<I", tail, at + 12)[0]
+    return size32
