@@ -54,18 +54,18 @@ def evaluate(
     Args:
         what: a :class:`Run`, the path of a run or a checkpoint, a run's number or name, or any
             ``nn.Module``; None is the newest run.
-        split: ``test``, or ``val`` or ``train`` as the run cut them. Which images a module was
-            trained on is not known: ``train`` is then the whole training set.
-        dataset: name of a data set, or a path to your own; None is that of the training, and MNIST
-            for a module that :func:`mnist_cli.load` has not made.
+        split: ``test``, or ``val`` or ``train`` as the run divided them. For a module, the training
+            images are unknown: ``train`` is the whole training set.
+        dataset: name of a data set, or a path to your own; None is the training's data set, or
+            MNIST for a module not from :func:`mnist_cli.load`.
         data_dir: folder of the data sets; None is ``MNIST_DATA_DIR``, or ``data``.
         network: the network's name, if the file does not state it; see :func:`mnist_cli.load`.
         normalise: mean and standard deviation as fractions of 255, or ``mnist``, ``none`` or
-            ``half``; None is what the training used, or else what the module's class states in
-            ``normalisation``, or else the data set's.
+            ``half``. None is the training's normalisation; else the one that the module's class
+            states in ``normalisation``; else the data set's.
         device: where to compute; None is ``auto``, or where the module is.
-        precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or else fp32.
-        batch_size: images per batch; None is that of the run's evaluation.
+        precision: ``fp32``, ``bf16`` or ``fp16``; None is the training's precision, or else fp32.
+        batch_size: images per batch; None is the size of the run's evaluation.
         runs: folder of the run directories, for numbers and names.
 
     Raises:

@@ -70,7 +70,7 @@ def visiting(
         module: the module, in any mode and on any device.
         normalise: of the images; None is what the module's class states, or else ``usual``.
         usual: of the data set.
-        precision: None is that of a :class:`Classifier`, or else the module's own.
+        precision: None is the precision of a :class:`Classifier`, or else the module's own.
 
     Raises:
         UsageError: the module is on the device meta.

@@ -1,6 +1,6 @@
 """The keys of the configuration as arguments, for type checkers and editors.
 
-``mnist config show`` tells what each means. A test compares this list with
+``mnist config show`` describes each. A test compares this list with
 :mod:`mnist_cli.config.keys`.
 """
 

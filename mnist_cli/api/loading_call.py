@@ -34,10 +34,10 @@ def load(
         network: the network's name, if the file does not state it. A class in your own file must
             be named, such as ``net.py:Net``: no file that a checkpoint names is ever run.
         device: where to put the network: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
-        precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or fp32 for
+        precision: ``fp32``, ``bf16`` or ``fp16``; None is the training's precision, or fp32 for
             another program's weights.
         normalise: mean and standard deviation as fractions of 255, or ``mnist``, ``none`` or
-            ``half``; None is that of the training if it is known, or else MNIST's.
+            ``half``; None is the training's normalisation if known, or else MNIST's.
         runs: folder of the run directories, for numbers and names.
 
     Raises:

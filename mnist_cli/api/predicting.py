@@ -192,9 +192,9 @@ def predict(
 
     A path and a PIL picture go through the preparation of ``mnist predict``: grey, light on dark,
     the digit scaled to 20 pixels and centred in 28×28. A folder stands for its pictures, a data
-    file (CSV, npz, Parquet, IDX) for its rows. An array or a tensor is in MNIST's form already and
-    is used as it is, 28×28 and light on dark: whole numbers are levels from 0 to 255,
-    floating-point numbers are from 0 to 1, and nothing is normalised, since the network does that.
+    file (CSV, npz, Parquet, IDX) for its rows. An array or a tensor is used unchanged: it is in
+    MNIST's form already, 28×28 and light on dark. Whole numbers are levels from 0 to 255;
+    floating-point numbers are from 0 to 1, not normalised, since the network does that.
 
     Args:
         images: one image or several: paths, PIL pictures, numpy arrays or tensors (28, 28),
@@ -205,7 +205,7 @@ def predict(
         network: the network's name, if the file does not state it; see :func:`mnist_cli.load`.
         normalise: as for :func:`mnist_cli.evaluate`; MNIST's for a module that states none.
         device: where to compute; None is ``auto``, or where the module is.
-        precision: ``fp32``, ``bf16`` or ``fp16``; None is that of the training, or else fp32.
+        precision: ``fp32``, ``bf16`` or ``fp16``; None is the training's precision, or else fp32.
         runs: folder of the run directories, for numbers and names.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Calls from a caller's program or notebook: they compute as commands do, and change nothing.
+"""Lets calls from a program or notebook compute as commands do, and change no settings there.
 
-A command has a process of its own. A call finds the settings of torch as the caller left them:
-another default dtype or device, no gradients, an autocast around it, seeds that matter.
+A command has its own process. A call finds torch's settings as the caller left them: perhaps
+another default dtype or device, no gradients, an autocast around it, or seeds that matter.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _calls = 0
 
 @contextlib.contextmanager
 def _outermost() -> Iterator[bool]:
-    """Whether no other call is in progress, such as a run with a callback that makes this one."""
+    """Whether no other call is active; in a callback, for example, the run's call is active."""
     global _calls
     _calls += 1
     try:
@@ -143,8 +143,8 @@ def _makes_tensors_on_the_cpu() -> bool:
 def _outside_of_autocast() -> Iterator[None]:
     """Leave the caller's autocast for a while.
 
-    Inside another autocast, even one that is switched off, the weights of the first step would stay
-    in autocast's cache and be used in all later steps.
+    Inside another autocast, even if it is disabled, the weights of the first step would stay in
+    autocast's cache and be used in all later steps.
     """
     import torch
 

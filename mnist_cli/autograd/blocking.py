@@ -19,7 +19,7 @@ DEAD_UNITS = 0.1
 If units fire at rates spread evenly from 0 to 1, one of N + 1 is silent for N examples by chance:
 1.5% for 64."""
 FEW_PLACES = 64
-"""Number of examples, or of places in all images, below which ``DEAD_UNITS_OF_FEW`` applies."""
+"""Below this number of places in all images, the limit is ``DEAD_UNITS_OF_FEW``."""
 DEAD_UNITS_OF_FEW = 0.75
 """Half of the units are silent in a layer that computes nearly the same for the few examples, as
 deep in an untrained network."""
@@ -48,7 +48,7 @@ class DeadUnits:
 
     @property
     def many(self) -> bool:
-        """Whether more are dead than chance explains."""
+        """Whether too many are dead for chance to explain it."""
         limit = DEAD_UNITS if self.places >= FEW_PLACES else DEAD_UNITS_OF_FEW
         return self.total > 0 and self.dead >= limit * self.total
 

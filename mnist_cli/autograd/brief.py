@@ -29,7 +29,7 @@ def visible(text: object) -> str:
     """Text with every control, formatting or unassigned character written as an escape.
 
     Names may come from anywhere. A newline would break a line format, an ANSI sequence would
-    control the terminal, a bidirectional override would show another name, and XML cannot hold
+    control the terminal, and a bidirectional override would show another name. XML cannot hold
     most of them.
     """
     return "".join(

@@ -100,8 +100,8 @@ class GraphComparison:
 def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> GraphComparison:
     """Align two graphs node by node and compare the figures of what arrives at each.
 
-    Two nodes belong together if they have the same name in the same module at the same place of
-    the forward order; two leaves, if they are the same parameter. Nodes that only one graph has,
+    Two nodes match if they have the same name in the same module at the same place of the forward
+    order. Two leaves match if they are the same parameter. Nodes that only one graph has,
     such as the casts of another precision, are listed in ``structure`` and not compared.
 
     Args:

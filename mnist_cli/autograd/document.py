@@ -1,8 +1,8 @@
 """The JSON form of a gradient graph, written and strictly read.
 
-Knows the document's layout and nothing of torch. The same graph gives the same bytes:
-keys stand in a fixed order, floats are written so that they read back to the same bits,
-and what JSON cannot hold (NaN, the infinities) is written as strings.
+Knows the document's layout and nothing of torch. The same graph gives the same bytes: keys
+have a fixed order, and floats read back to the same bits. Values that JSON cannot hold (NaN,
+the infinities) are written as strings.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unrea
 
 
 def dumps(graph: GradGraph) -> str:
-    """The document as text with one node, one parameter and one call of a module a line.
+    """The document as text, with one node, one parameter or one call of a module per line.
 
-    So a difference between two dumps is a line of ``diff``; and the encoder written in C
-    does the work, which ``json.dumps(indent=…)`` would leave to the one in Python.
+    So a difference between two dumps is a line of ``diff``. Python's encoder in C does the work;
+    ``json.dumps(indent=…)`` would use the encoder in Python.
 
     Raises:
         ValueError: the graph's context uses a key of the document.

@@ -94,8 +94,8 @@ def experiment(
             variable's gradient is called with ones in its turn.
 
     Raises:
-        UsageError: the expression cannot be read or computed, a variable has no value or is
-            not in it, the gradient does not fit, or there is no node to call.
+        UsageError: the expression cannot be read or computed; a variable has no value or is
+            not in it; the gradient does not fit; or there is no node to call.
     """
     unused = [name for name in leaves if name not in names_in(expression)]
     if unused:

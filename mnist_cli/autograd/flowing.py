@@ -14,9 +14,9 @@ from mnist_cli.autograd.order import operations
 class FlowPoint:
     """One module on the gradient's way, in forward order.
 
-    ``arriving`` and ``leaving`` are the norms of all gradients that enter and leave it, None if
-    there are none; ``weights`` is the norm of its own parameters' gradients. ``silent`` if some
-    of these parameters ask for a gradient and get none.
+    ``arriving`` and ``leaving`` are the norms of all gradients that enter and leave it; None if
+    there are none. ``weights`` is the norm of its own parameters' gradients. It is ``silent`` if
+    some of these parameters require a gradient and get none.
     """
 
     module: str

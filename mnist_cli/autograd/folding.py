@@ -46,13 +46,12 @@ def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
         depth: modules below this level are folded into the one at that level.
 
     Returns:
-        A graph with the same root and the same parameters. A folded node has the name of its
-        module; ``outputs`` and ``grad_in`` are what it receives from outside, ``next`` and
-        ``grad_out`` every edge that leaves it, ``saved`` what all its nodes save (slots begin
-        with the old id), ``attributes["nodes"]`` the number of its nodes, ``sequence`` that of
-        its last operation. Figures are the recorded ones, never averages. Nodes outside of all
-        modules are not folded: together they would make a cycle. Parameters used by several
-        calls are not folded either.
+        A graph with the same root and the same parameters. A folded node has its module's name.
+        ``outputs`` and ``grad_in`` are its inputs from outside; ``next`` and ``grad_out`` are the
+        edges that leave it. ``saved`` lists the values that its nodes save; slots begin with the
+        old id. ``attributes["nodes"]`` is its number of nodes; ``sequence`` is the number of its
+        last operation. Figures are the recorded ones, never averages. Nodes outside of all modules
+        are not folded: together they would make a cycle. Nor are parameters of several calls.
     """
     groups = _group(graph, depth)
     owner = {n.id: g for g in groups for n in (*g.members, *g.parameters)}
@@ -70,8 +69,8 @@ def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
 def _group(graph: GradGraph, depth: int) -> list[_Group]:
     """Runs of the forward pass within one module.
 
-    Edges lead from later to earlier operations, so that contracting a run of neighbours in
-    that order cannot make a cycle, while contracting all calls of a shared module could.
+    Edges lead from later to earlier operations, so contracting a run of neighbours in that order
+    cannot make a cycle. Contracting all calls of a shared module could.
     """
     groups: list[_Group] = []
     for node in operations(graph):

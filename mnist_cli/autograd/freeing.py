@@ -2,8 +2,8 @@
 
 torch 2.14 and 2.15 free the nodes that Python has seen by recursion: a chain of 50,000 overflows
 the stack. So some nodes hold their targets a second time, in their ``metadata``. When such a node
-is freed, its targets wait in a list until the nodes above are gone, and then begin a recursion of
-their own. A target is held in the graph's own direction, so this keeps nothing alive longer.
+is freed, its targets wait in a list until the nodes above are gone. They then begin a new
+recursion. A target is held in the graph's own direction, so this keeps nothing alive longer.
 """
 
 from __future__ import annotations

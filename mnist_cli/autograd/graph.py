@@ -217,8 +217,8 @@ class Verdict:
 class ModuleCall:
     """One call of a module in the forward pass.
 
-    Calls stand in the order in which they began; ``depth`` counts the calls that a call is
-    inside of, so that the two make the tree of calls.
+    Calls are ordered by their beginning; ``depth`` is the number of calls around a call. Order
+    and depth together define the tree of calls.
 
     Attributes:
         module: the path; empty for the model itself.
@@ -228,8 +228,8 @@ class ModuleCall:
         outputs: every tensor in the result; empty if the module raised an error.
         parameters: entries of the module's own parameters, without its children's. A
             parameter counts at the first call that has it, so that the calls add up.
-        activation: figures of the first output at the end of the call, before any later
-            operation in place; None without an output whose values can be read.
+        activation: figures of the first output at the end of the call, before later operations
+            in place; None if no output has readable values.
         saved_bytes: memory that the nodes made by this call, outside of the calls in it, keep for
             backward. A storage counts once, at the call that keeps it first; parameters and
             buffers do not count. None where the graph was walked without saved tensors.

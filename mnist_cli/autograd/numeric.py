@@ -25,10 +25,10 @@ class EntryCheck:
     """One entry: its place, autograd's gradient, the numeric one, and whether a kink is near.
 
     ``error`` is relative to the larger of the two, or to a millionth of the parameter's largest
-    gradient if both are smaller. What the rounding of the loss explains is subtracted: a bias
-    before a batch norm has a gradient of exactly zero, and differences of a few 1e-11. It is
-    infinite if autograd's gradient is not finite. If the difference is not finite, as at the edge
-    of a logarithm's domain, the entry counts as a kink.
+    gradient if both are smaller. The part due to the loss's rounding is subtracted: a bias
+    before a batch norm has a gradient of exactly zero, and differences of a few 1e-11. ``error``
+    is infinite if autograd's gradient is not finite. If the difference is not finite, as at the
+    edge of a logarithm's domain, the entry counts as a kink.
     """
 
     index: tuple[int, ...]
@@ -42,9 +42,9 @@ class EntryCheck:
 class GradientCheck:
     """A parameter's sampled entries.
 
-    ``worst`` is the entry with the largest error among those without a kink near by; None if
-    there is none. ``kinks`` counts the others: there the derivative does not exist within the
-    step (ReLU at zero, two equal entries of a maximum), and differences cannot check it.
+    ``worst`` is the entry with the largest error among those without a nearby kink; None if
+    there is none. ``kinks`` is the number of other entries. There, the derivative does not exist
+    within the step (ReLU at zero, two equal entries of a maximum): differences cannot check it.
     """
 
     name: str
@@ -85,8 +85,8 @@ def gradcheck(
     """Compare autograd's gradient with central differences at sampled entries.
 
     Each evaluation starts from the same random state, so that dropout drops the same units.
-    The numeric derivative is extrapolated from steps h and h/2 (Richardson); an entry where
-    the one-sided slopes do not close up as the step is halved is reported as a kink.
+    The numeric derivative is extrapolated from steps h and h/2 (Richardson). An entry is reported
+    as a kink if its one-sided slopes do not converge as the step is halved.
 
     Args:
         loss: evaluates the scalar loss () from the parameters as they are.
@@ -99,8 +99,8 @@ def gradcheck(
         One check for each parameter that requires a gradient, in their order.
 
     Raises:
-        UsageError: a parameter has fewer bits than float64, the loss is not a scalar, does not depend on any
-            parameter, or is not the same when evaluated twice.
+        UsageError: a parameter has fewer bits than float64; or the loss is not a scalar, depends on
+            no parameter, or differs when evaluated twice.
         NonFiniteError: the loss is not finite.
     """
     leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
@@ -231,9 +231,9 @@ def _slopes(data: Tensor, index: tuple[int, ...], step: float, evaluate: _Evalua
 
 
 def _is_kink(wide: _Slopes, near: _Slopes, scale: float) -> bool:
-    """Of a smooth function the jump between the one-sided slopes halves with the step.
+    """Whether there is a kink: without one, the jump between one-sided slopes halves with the step.
 
-    At a kink it stays, and with one between the two steps it vanishes at once; both central
+    At a kink, the jump stays. With a kink between the two steps, it vanishes at once: the central
     slopes then differ by far more than a smooth function's curvature allows.
     """
     noise = wide.rounding + near.rounding

@@ -1,6 +1,6 @@
-"""The gradients of a backward pass that somebody else runs, seen by hooks on its nodes.
+"""Observes the gradients of a backward pass that the caller runs, with hooks on its nodes.
 
-:func:`mnist_cli.autograd.recording.record` runs a pass of its own; this one only looks on.
+:func:`mnist_cli.autograd.recording.record` runs its own pass; this module only observes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mnist_cli.autograd.walking import Names, joint, walk
 
 
 class Observer:
-    """Collects the figures of the backward pass that comes next through some tensors.
+    """Collects the figures of the next backward pass through some tensors.
 
-    Holds no node and none of the tensors: their graph holds this object through the hooks, and
-    a reference back would be a cycle that Python does not see.
+    Holds no node and none of the tensors. Their graph holds this object through the hooks, so a
+    reference back would be a cycle that Python does not see.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Observer:
             self._handles.append(node.register_hook(partial(take, one.id)))
 
     def begin(self, backward: int) -> None:
-        """Collect gradients of one backward, identified by :func:`backward_id`."""
+        """Take the gradients of this backward pass, with the number from :func:`backward_id`."""
         self._seen.backward = backward
 
     def _take_of_leaf(self, number: int, left: Grads, arrived: Grads) -> None:

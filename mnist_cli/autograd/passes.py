@@ -115,7 +115,7 @@ def outputs_in(value: Any) -> list[Tensor]:
 
 
 def joined(outputs: list[Tensor], grads: Mapping[int, Tensor]) -> Tensor:
-    """A scalar that gives each output, of any shape, exactly the given gradient."""
+    """A scalar whose gradient for each output, of any shape, is exactly the given gradient."""
     parts = [(outputs[place] * grad.conj()).real.sum() for place, grad in grads.items()]
     total = parts[0]
     for part in parts[1:]:
@@ -225,7 +225,7 @@ def _walked(
     model: nn.Module,
     modules: ModuleTrace,
 ) -> Walk:
-    """The walk below a scalar that gives the outputs, of any shape, the given gradients."""
+    """The walk below a scalar that gives its outputs, of any shape, the given gradients."""
     given = grads or {place: torch.ones_like(out) for place, out in enumerate(outputs)}
     with torch.enable_grad():
         root = joined(outputs, {place: grad / scale for place, grad in given.items()})

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 class ReadyQueue:
     """Nodes that have all their gradients; the one made last in the forward pass goes first.
 
-    The engine keeps them in a C++ ``std::priority_queue``. Numbers repeat where several
-    threads made the nodes (the counter is each thread's own), and then the heap's inner
-    order decides; so this is the same heap, move for move, as libstdc++ writes it.
+    The engine keeps them in a C++ ``std::priority_queue``. If several threads made the nodes,
+    numbers repeat, since each thread has its own counter. Then the heap's inner order decides,
+    so this is libstdc++'s heap, move for move.
     """
 
     def __init__(self, sequences: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
-"""A real backward with a hook on every node: what came in and what went out.
+"""Runs a real backward pass with a hook on every node: its incoming and outgoing gradients.
 
-The model is left as it was found: the parameters' ``.grad``, the buffers that a recomputed
+The model does not change: this restores the parameters' ``.grad``, the buffers that a recomputed
 segment changes, and the hooks that act on accumulated gradients.
 """
 
@@ -174,9 +174,9 @@ def copied(grads: Grads) -> Grads:
 def changing(walked: Walk) -> bool:
     """Whether a gradient may change after a node saw it.
 
-    A Function may change in place or free what it gets; a reentrant checkpoint adds to leaves, as
-    does a leaf whose dtype changed, which has several nodes. A model sharded over processes
-    has wrappers as leaves, and frees each gradient once it is summed.
+    A Function may free its input or change it in place. A reentrant checkpoint adds to leaves, as
+    does a leaf with several nodes, whose dtype changed. A model sharded over processes has
+    wrappers as leaves, and frees each gradient once it is summed.
     """
     named = [node for node in walked.graph.nodes if node.parameter is not None]
     once = len({node.parameter for node in named}) == len(named)
@@ -185,7 +185,7 @@ def changing(walked: Walk) -> bool:
 
 
 def _reshaped(walked: Walk) -> dict[int, str]:
-    """AccumulateGrad nodes, by id, and names of leaves whose shape has changed since the forward.
+    """The AccumulateGrad nodes, and names, of leaves whose data got another shape since.
 
     The engine can only make a gradient that nobody else holds the ``.grad`` of such a leaf.
     """

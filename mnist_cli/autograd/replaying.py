@@ -76,16 +76,16 @@ def replay(
 def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplayStep]:
     """The replay, turn by turn.
 
-    What makes it equal to the engine's own pass:
+    These rules make it equal to the engine's own pass:
 
-    - a node is ready when a gradient, or the absence of one, has arrived along every edge
-      that leads to it from the root;
-    - of the ready nodes the one made last in the forward pass goes first, AccumulateGrad
-      before all: so gradients that meet at one input are added in the engine's order, and
-      floating-point sums depend on their order;
-    - a result is summed to the shape that the receiver expects, then cast to its dtype;
-    - sums are made out of place, the earlier first;
-    - a Function written in Python gets zeros for missing gradients, unless it declined.
+    - A node is ready when a gradient, or the absence of one, has arrived along every edge
+      that leads to it from the root.
+    - The ready node made last in the forward pass goes first; AccumulateGrad goes before all.
+      So gradients that meet at one input are added in the engine's order, on which
+      floating-point sums depend.
+    - A result is summed to the shape that the receiver expects, then cast to its dtype.
+    - Sums are made out of place, the earlier first.
+    - A Function written in Python gets zeros for missing gradients, unless it declined.
 
     Hooks do not fire, except hooks of leaf tensors, which are visible and applied.
 

@@ -31,7 +31,7 @@ class StatsCollector:
 
     Reductions run in float64 (float32 on devices without it), so that the norm of a large
     bfloat16 gradient is right. Tensors of one size are computed together: a graph of 3,000
-    nodes has 8,000 small gradients, for which ten kernels each would be most of the cost.
+    nodes has 8,000 small gradients, and ten kernels for each would be most of the cost.
     Until then they are held, up to :data:`PENDING_ENTRIES` in all. Nothing waits for the
     device until :meth:`results`. A tensor handed in again soon after is computed once.
 
@@ -49,8 +49,8 @@ class StatsCollector:
         ] = {}
         self._pending = 0
         self._done: list[tuple[list[int], Tensor]] = []
-        # By identity, with the tensors themselves: of one that only its view held, AccumulateGrad
-        # would make the parameter's .grad, and a second gradient would be added into it.
+        # By identity, with the tensors themselves: AccumulateGrad would turn a tensor that only
+        # its view held into the parameter's .grad, and add a second gradient to it.
         self._known: dict[int, tuple[Tensor, int]] = {}
 
     def add(self, tensor: Tensor) -> int:

@@ -30,8 +30,8 @@ from mnist_cli.autograd.walking import joint, walk
 def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     """Run a module once and list its calls: shapes, parameters, multiply-adds, saved memory.
 
-    The module runs in the mode that it is in, with gradients, and is left as it was: its buffers,
-    its mode, and the random state of torch and Python. A module with lazy parameters is copied first. No backward
+    The module runs in its present mode, with gradients. Its buffers, its mode, and the random state
+    of torch and Python do not change. A module with lazy parameters is copied first. No backward
     pass runs.
 
     Args:
@@ -40,9 +40,9 @@ def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
         kwargs: its keyword arguments.
 
     Raises:
-        UsageError: it is an optimised or scripted program, so its calls cannot be seen.
+        UsageError: it is an optimised or scripted program, whose calls are not visible.
         TypeError: it is not a module.
-        Exception: the module's own, of its forward pass.
+        Exception: the module's own error, from its forward pass.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"summary needs a module, not a {type(module).__name__}")
@@ -155,7 +155,7 @@ _Unused = tuple[str, nn.Module, list[nn.Parameter]]
 def _never_called(
     module: nn.Module, modules: ModuleTrace, calls: tuple[ModuleCall, ...]
 ) -> Mapping[str, list[_Unused]]:
-    """Modules with parameters that no call has, by the path of the nearest one that is called."""
+    """Modules with parameters that no call has, by the path of the nearest called module."""
     called = {call.module for call in calls}
     counted = {id(one) for place in range(len(calls)) for one in modules.fresh_parameters(place)}
     found: dict[str, list[_Unused]] = {}

@@ -214,7 +214,7 @@ def raw_saved_of_function(node: Node) -> Sequence[Any] | None:
     Raises:
         RuntimeError: torch's, if the graph was freed.
     """
-    # A property that raises is one that is there, so hasattr is not the question to ask.
+    # hasattr(node, …) would be False for a property that raises, so ask the class.
     if not hasattr(type(node), "_raw_saved_tensors"):
         return None
     return node._raw_saved_tensors or ()  # type: ignore[attr-defined]

@@ -31,8 +31,8 @@ SEARCHED = 20
 def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     """Count the dead units of every ReLU, by node id.
 
-    A unit is one channel after a convolution or a norm of channels, and one feature, an index of
-    the last dimension, after a linear layer.
+    After a convolution or a norm of channels, a unit is one channel. After a linear layer, it is
+    one feature, an index of the last dimension.
     It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
     image. A unit that receives no gradient is not counted, nor are the units of sparse and nested
     gradients and of those without values.

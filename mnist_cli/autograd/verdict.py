@@ -27,9 +27,9 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
     """Compare a replay with what the engine did on the same graph with the same gradient.
 
     Returns:
-        ``exact`` if every parameter's gradient has the same bits, NaN patterns and signed zeros
-        included; the comparison of every parameter and, if both kept them, of what arrived at
-        every node; and notes that name the first node to differ and the possible causes.
+        ``exact`` is true if every parameter's gradient has the same bits, NaN patterns and signed
+        zeros included. ``parameters`` compares every parameter; ``nodes``, if both kept them, the
+        gradients that arrived at every node. ``notes`` name the first difference and its causes.
 
     Raises:
         UsageError: they are of different graphs.
@@ -56,7 +56,7 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
 
 
 def _check_one_graph(replayed: Replay, recorded: Recording) -> None:
-    """Refuse to compare what two different graphs did."""
+    """Refuse to compare the results of two different graphs."""
     nodes = len(recorded.graph.nodes)
     if len(replayed.grad_in) not in {0, nodes} or max(replayed.order, default=0) >= nodes:
         raise UsageError(

@@ -39,7 +39,7 @@ from mnist_cli.autograd.tracing import ModuleTrace, OwnHook, trace_modules
 from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
 
 READ_AFTER = 1000
-"""Number of passes after which sums are read from an accelerator."""
+"""Passes whose sums may wait on an accelerator before they are read."""
 
 
 def watch(
@@ -63,13 +63,13 @@ def watch(
     that is not finite gives a :class:`GradientWarning`.
 
     Args:
-        model: any module; also a compiled one, and one that DistributedDataParallel wraps.
-        every: record every ``every``-th pass, beginning with the first.
-        keep: number of records to hold, the newest ones, and of problems, the first ones.
-        on_problem: called with each problem; what it raises comes out of ``backward`` or of the
+        model: any module, also compiled or wrapped by DistributedDataParallel.
+        every: record one in ``every`` passes, beginning with the first.
+        keep: maximum number of records, the newest, and of problems, the first.
+        on_problem: called with each problem; its exceptions come out of ``backward`` or of the
             call of the model.
-        scaler: the ``GradScaler`` of the training, so that an overflow of the scaled loss, which
-            it answers itself, is not a problem.
+        scaler: the ``GradScaler`` of the training: an overflow of the scaled loss, which it
+            handles itself, is then not a problem.
 
     Raises:
         UsageError: the model cannot be watched, or a number is below 1.
@@ -212,8 +212,8 @@ class Watch:
     def _arm(self) -> None:
         """Trace the modules of the next pass.
 
-        Our hooks run after the trace's, which our hook removes: torch does not allow a hook to be
-        removed before it has run.
+        Our hooks run after the trace's hooks, and end the trace: torch does not allow removing a
+        hook before its turn.
         """
         self._tracing.close()
         self._trace = None
@@ -340,7 +340,7 @@ class Watch:
     # Accelerators: nothing waits for the device until the sums are read.
 
     def _read_sums(self) -> None:
-        """Find the first backward with gradients that are not finite."""
+        """Look for the first backward whose gradients were not finite."""
         waiting, self._sums = self._sums, []
         for step, sums in waiting:
             bad = tuple(name for name, total in bits.fetched(sums) if not math.isfinite(total))

@@ -1,7 +1,7 @@
 """The cores and the memory that this process may use, by affinity and by control group.
 
-A container sees all cores of its host, and its limit only in the files of its control group:
-version 2 in one tree, version 1 in a tree for each controller.
+A container sees all cores of its host. Only the files of its control group show its limit:
+version 2 has one tree, version 1 a tree for each controller.
 """
 
 from __future__ import annotations

@@ -316,11 +316,11 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def removing_empty(folder: Path, *, besides: str = "") -> Iterator[None]:
-    """Remove what the block made of a folder and its parents, as far as it is empty at the end.
+    """At the end, remove the folder and its parents, if the block made them and they are empty.
 
     Args:
-        folder: which the block makes.
-        besides: the name of a file of the folder that does not count, and goes with it.
+        folder: the folder that the block makes.
+        besides: the name of a file in the folder that does not count, and is removed with it.
     """
     made = [one for one in (folder, *folder.parents) if not is_there(one)]
     try:

@@ -40,7 +40,7 @@ class Pair:
         return mine, other.result()
 
     def divide(self, compute: Callable[[Sequence[S]], list[T]], items: Sequence[S]) -> list[T]:
-        """The results of ``items``, of which each thread computes half, in their order."""
+        """The results of ``items`` in their order; each thread computes half."""
         half = (len(items) + 1) // 2
         first, rest = self.both(lambda: compute(items[:half]), lambda: compute(items[half:]))
         return first + rest

@@ -128,8 +128,8 @@ def signals_held() -> Iterator[None]:
 class HeldImport(PathFinder):
     """Finds torch, and holds signals and the search for garbage back during its import.
 
-    Its C code imports numpy first, and swallows a KeyboardInterrupt there: numpy stayed half
-    imported, and ended the program later with a traceback instead of exit code 130.
+    torch's C code first imports numpy, and swallows a KeyboardInterrupt there. numpy would stay
+    half imported, and later end the program with a traceback instead of exit code 130.
     """
 
     @classmethod

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 
 SPINS = "5000"
-"""How often a thread of torch's looks for work before it sleeps; GNU OpenMP's default is 300,000.
+"""How often a thread of torch looks for work before it sleeps; GNU OpenMP's default is 300,000.
 
-Measured with the preset ``fast`` on two cores (2 to 3 runs each, alternating): on a quiet machine
-1.2 to 1.3 s of training instead of 1.1 to 1.2; beside one other busy process 5 s instead of 16 to
-66, since a thread that spins holds the core that the one it waits for would need.
+Measured with the preset ``fast`` on two cores (2 to 3 runs each, alternating). On a quiet machine,
+training takes 1.2 to 1.3 s instead of 1.1 to 1.2. Beside another busy process, it takes 5 s instead
+of 16 to 66: a thread that spins holds the core needed by the thread for which it waits.
 """
 _VARIABLE = "GOMP_SPINCOUNT"
 

@@ -56,7 +56,7 @@ class Point:
 
 @dataclass(frozen=True)
 class PointRun:
-    """What one training of a point took; memory is that of :class:`~.measure.Measurement`."""
+    """The cost of one training of a point; memory as in :class:`~.measure.Measurement`."""
 
     point: Point
     seed: int
@@ -158,9 +158,9 @@ def plan(recipe: Recipe, factors: Sequence[str], images: int, cores: int) -> lis
 
 
 def _by_images(base: Mapping[str, Any], images: int) -> list[Point]:
-    """All augmented, so that ten passes are ten times as many images.
+    """Points with augmented images, so that ten passes use ten times the number of images.
 
-    As the recipe augments, or as the default recipe does if it does not augment.
+    Images are augmented as by the recipe, or as by the default recipe if it does not augment.
     """
     if not any(base[key] for key in AUGMENTATIONS):
         usual = TrainConfig()
@@ -272,7 +272,7 @@ class ScalingBenchmark:
         return launch(self.recipe.name, task, order, self.recipe.worker).result
 
     def result(self, runs: Sequence[PointRun]) -> ScalingResult:
-        """Of all runs; the threads of the machine are those of the other factors."""
+        """The result of all runs; the machine's threads are taken from the other factors."""
         usual = [one for one in runs if one.point.factor != "threads"] or runs
         where = machine([one.details for one in usual])
         return ScalingResult(self.recipe.name, where, growths(runs), runs)

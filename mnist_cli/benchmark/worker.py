@@ -1,7 +1,7 @@
 """The process that ``mnist bench`` measures: does one task, and prints one JSON document.
 
-Tasks: ``train`` is a whole run, files and all, with the test set read after each epoch; ``steps``
-is training alone, after a warm-up in the same process; ``images`` counts the training images;
+Task ``train`` is a whole run, files included, that reads the test set after each epoch. ``steps``
+is only training, after a warm-up in the same process. ``images`` counts the training images.
 ``inference`` evaluates a fresh network at several batch sizes.
 :mod:`mnist_cli.benchmark.worker_process` starts it and reads the document.
 """

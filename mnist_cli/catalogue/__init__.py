@@ -1,12 +1,12 @@
-"""The known data sets: where they come from, and the checksums of their files.
+"""The known data sets: their sources, and the checksums of their files.
 
 A table and a lookup. It neither reads nor downloads, and imports nothing heavy, so that
 ``mnist --help`` and the configuration can ask it for names.
 
-File names, checksums of the archives and class names are torchvision's
-(a test compares them with :mod:`torchvision.datasets.mnist`), so that a folder made by either
-program works with the other. Mirrors are https only: torchvision reaches Fashion-MNIST and KMNIST
-over plain http; this program asks the same hosts over https.
+File names, archives' checksums and class names are torchvision's, so a folder made by either
+program works with the other. A test compares them with :mod:`torchvision.datasets.mnist`. Mirrors
+are https only: torchvision reaches Fashion-MNIST and KMNIST over plain http, this program over
+https, on the same hosts.
 """
 
 from __future__ import annotations

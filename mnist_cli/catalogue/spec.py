@@ -20,7 +20,7 @@ class SourceFile:
     """One IDX file of a data set.
 
     ``name`` is the decompressed file's; ``bytes`` its exact size; ``md5`` its checksum if it is
-    known. ``archive_md5`` is that of the gzip, None if only a whole bundle's is known.
+    known. ``archive_md5`` is the gzip's checksum; None if only a whole bundle's is known.
     """
 
     split: SplitName

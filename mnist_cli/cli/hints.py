@@ -157,7 +157,7 @@ def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str
 
 
 def _options_for(word: str) -> list[str]:
-    """The options of which a word may be the value."""
+    """The options that accept a word as their value."""
     lower = word.lower()
     found = {
         "--config": lower in preset_names() or lower.endswith(".toml"),

@@ -39,7 +39,7 @@ def main() -> NoReturn:
     arguments, code = sys.argv[1:], 0
     try:
         code = run(arguments)
-        ignore_signals()  # one that comes now comes too late to change anything
+        ignore_signals()  # later signals can no longer change anything
         sys.stdout.flush()
     except Termination:  # while an error was reported
         code = Terminated.code
@@ -102,8 +102,8 @@ def run(arguments: list[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     """Run Typer without its own exit; its usage errors become ours, so that --json covers them.
 
-    Typer's ``main`` would turn Ctrl-C and a closed pipe into codes of its own; it is left to
-    answer the shell's requests for completion.
+    Typer's ``main`` would turn Ctrl-C and a closed pipe into its own codes; it only answers the
+    shell's requests for completion.
     """
     if "_MNIST_COMPLETE" in os.environ:
         from mnist_cli.options.completing import completed_words, join_assignments

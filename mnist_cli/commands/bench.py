@@ -57,9 +57,9 @@ def bench(
     one is both faster and more accurate.
 
     --inference times evaluation instead, in batches of 1 to 10,000 images, after a warm-up.
-    --scaling varies the number of images, from 1/60 of them to ten passes over all, and the batch
-    size, the width and the number of threads, each in a separate process. On two cores it takes
-    one to two minutes.
+    --scaling varies the number of images, from 1/60 of them to ten passes over all. It also varies
+    batch size, width and number of threads, each in a separate process. On two cores it takes one
+    to two minutes.
     """
     contradictions.refuse(context, RULES)
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}

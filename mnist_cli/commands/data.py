@@ -178,9 +178,9 @@ def show(
 ) -> None:
     """Show samples of a data set: as half blocks in the terminal, or as a picture with --out.
 
-    Without --indices the samples are spread evenly over the file. --augmented shows what a
-    network is trained on: the first images of the first epoch with this --config, --set and
-    --seed, augmented exactly as in training on the CPU.
+    Without --indices, the samples are spread evenly over the file. --augmented shows training
+    images: the first images of the first epoch with this --config, --set and --seed, augmented
+    exactly as in training on the CPU.
     """
     contradictions.refuse(context, SHOW_RULES, **{"--split test": split == "test"})
     from mnist_cli.data.load import load_samples

@@ -51,9 +51,9 @@ def doctor(
 ) -> None:
     """Report whether the GPU works, or how to fix it; list versions, CPU, memory and data.
 
-    With --prove, check one claim after the other on the device, in about a minute: arithmetic and
-    gradients against float64, CUDA graphs, replay, resuming, two processes, memory and speed.
-    It uses MNIST if --data-dir has it, else the bundled digits, and leaves no files behind.
+    With --prove, check claims on the device, in about a minute: arithmetic and gradients against
+    float64, CUDA graphs, replay, resuming, two processes, memory and speed. It uses MNIST if
+    --data-dir has it, else the bundled digits, and leaves no files behind.
     """
     contradictions.refuse(context, RULES)
     early.check_choices(device)

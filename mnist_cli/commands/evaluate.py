@@ -69,7 +69,7 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint: loss, accuracy, metrics per class, confusion matrix, mistakes.
 
-    Reads this program's checkpoints and run directories, and other programs' files: the network
+    Reads this program's checkpoints and run directories, and other programs' files. Their network
     is recognised by its weights, under any key and prefix, and computed in fp32.
     """
     contradictions.refuse(context, RULES)

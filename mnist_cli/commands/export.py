@@ -97,8 +97,8 @@ def export(
     """Export a network as ONNX, as a torch.export program or as safetensors.
 
     ONNX models and torch.export programs take grey images (N, 1, 28, 28), levels 0 to 255, and
-    normalise them. They return probabilities (N, classes); an ensemble returns those of its
-    vote. Safetensors hold only the weights. All formats use float32, and store the classes, the
+    normalise them. They return probabilities (N, classes), for an ensemble those of its vote.
+    Safetensors hold only the weights. All formats use float32, and store the classes, the
     normalisation, the data set and the accuracy as metadata. Prints the Python code that reads
     the file; docs/export.md has the code for other programs.
 

@@ -68,9 +68,9 @@ def model(
 ) -> None:
     """Print a layer-by-layer summary: shapes, weights, multiply-adds and memory of each operation.
 
-    The operations are those of one forward pass, so the table also shows a ReLU, a pool or a
+    The table lists the operations of one forward pass, so it also shows a ReLU, a pool or a
     reshape that the network calls as a function. A multiply-add counts once; biases and other
-    operations do not count. Memory is that of an operation's output; a view takes none.
+    operations do not count. Memory is the size of an operation's output; a view takes none.
 
     Trained weights, fixed weights and the running statistics of batch norms are counted
     separately. --quiet prints only the totals.

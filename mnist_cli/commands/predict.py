@@ -28,7 +28,7 @@ PicturesArgument = Annotated[
     typer.Argument(
         metavar="IMAGE",
         help="Pictures (PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, PNM; HEIC with pillow-heif), folders "
-        "of them, or - for stdin; or one data file (CSV, npz, Parquet, IDX images).",
+        "of pictures, or - for stdin. Or one data file (CSV, npz, Parquet, IDX images).",
         show_default=False,
     ),
 ]
@@ -81,9 +81,9 @@ def predict(
     Each picture is first converted to MNIST's form: grey, light on dark, the digit scaled to 20
     pixels and centred by mass in 28×28. It is printed as the network sees it.
 
-    For a network that was trained on your own data, pictures are neither cropped nor inverted,
-    unless those data are in MNIST's form, as Kaggle's train.csv is. The rows of a data file, such as
-    Kaggle's test.csv, are never changed.
+    If the network was trained on your own data and they are not in MNIST's form, pictures are
+    neither cropped nor inverted. Kaggle's train.csv is in MNIST's form. The rows of a data file,
+    such as Kaggle's test.csv, are never changed.
 
     An answer with a probability below 60% is marked as unsure.
 

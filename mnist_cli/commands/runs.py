@@ -71,7 +71,7 @@ def show(
     """List the runs under --runs: data set, network, epochs, accuracy, seconds, device, date.
 
     Further columns show the configuration keys in which the runs differ, such as the preset or the
-    seed. The accuracy is that of the test set. Unfinished runs and folders that are not runs are
+    seed. The accuracy is on the test set. Unfinished runs and folders that are not runs are
     marked. Every command that takes a run also takes its number.
     """
     if context.invoked_subcommand is not None:

@@ -39,7 +39,7 @@ SeedsOption = Annotated[
         metavar="N",
         min=1,
         max=10_000,
-        help="Train every setting with N seeds: that of --seed and those after it.",
+        help="Train every setting with N seeds: --seed and the numbers after it.",
     ),
 ]
 SweepNameOption = Annotated[
@@ -74,7 +74,7 @@ def sweep(
     Each run is an ordinary run under --runs. The table shows the mean over the seeds with its
     standard error; it is also drawn, and written as CSV. If the sweep is interrupted or killed,
     the same command continues it: finished runs are kept, an unfinished one is resumed. If a run
-    fails, the others go on, and the exit code is that of the first run that failed.
+    fails, the others go on; the exit code is that of the first failure.
     """
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.runs import sweeps

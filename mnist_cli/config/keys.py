@@ -94,9 +94,9 @@ class Keys:
     # Network and data
     dataset: str = key(
         "auto",
-        f"Data set: auto, {', '.join(catalogue.names())}; or your own: a folder that holds one "
-        "folder of images per class, or IDX files; or a CSV, npz or Parquet file. auto is MNIST; it falls back to "
-        "scikit-learn's digits if MNIST is neither on disk nor downloadable.",
+        f"Data set: auto, {', '.join(catalogue.names())}; or your own: a folder of image folders, "
+        "one per class; a folder of IDX files; or a CSV, npz or Parquet file. auto is MNIST. It "
+        "falls back to scikit-learn's digits if MNIST is neither on disk nor downloadable.",
         Option(DATA, metavar="NAME|PATH"),
     )
     model: ModelName = key(
@@ -268,9 +268,9 @@ class Keys:
     halves: Literal["auto"] | bool = key(
         "auto",
         "CPU: compute the two halves of each batch at the same time, each with half of the "
-        "threads; batch norm normalises each half separately. auto does so where it is possible: "
-        "conv2, conv4, oriented (any width), example-2018; one process; no ensemble, accumulate or "
-        "compile.",
+        "threads. Batch norm normalises each half separately. auto does so if it is possible: with "
+        "conv2, conv4, oriented (any width) or example-2018, in one process, without ensemble, "
+        "accumulate and compile.",
     )
     checkpoint_every: int = key(
         0,

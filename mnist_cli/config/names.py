@@ -113,9 +113,9 @@ def is_own_data(dataset: str) -> bool:
 def absolute_dataset(dataset: object, folder: Path) -> object:
     """A path to data made absolute, as seen from ``folder``; anything else unchanged.
 
-    A name of the catalogue means that data set, even beside a folder of that name. A name with a
-    separator in it, that begins with a dot or a tilde, or that ends as a data file does, is a path;
-    so is the name of a folder or a file.
+    A name of the catalogue means that data set, even beside a folder of that name. The name of an
+    existing folder or file is a path. So is a name that has a separator, begins with a dot or a
+    tilde, or ends as a data file does.
 
     Raises:
         UsageError: the path is not valid UTF-8, so no configuration could hold it.

@@ -78,8 +78,8 @@ def from_assignments(assignments: Iterable[str]) -> Layer:
 def as_computed(values: Mapping[str, Any], environment: object) -> dict[str, Any]:
     """A recorded configuration with the value of ``halves`` that computes what the run computed.
 
-    Older programs, which do not record in a run's ``environment`` whether it computed halves, did so
-    with conv2 and oriented alone; elsewhere ``halves = true`` had no effect.
+    Older programs do not record in a run's ``environment`` whether it computed halves. They did so
+    only with conv2 and oriented; elsewhere ``halves = true`` had no effect.
     """
     asked = values.get("halves", False)
     if isinstance(environment, Mapping) and "halves" in environment:

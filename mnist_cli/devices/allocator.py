@@ -19,14 +19,14 @@ _LARGE_ONCE = 1 << 25
 def settle_allocator() -> None:
     """Keep freed memory for the next batch, unless address space is limited (``ulimit -v``).
 
-    Each batch frees what the next one needs. By default glibc returns much of it, and the system
-    maps and clears every page again: half the time of an evaluation, a tenth of training's
-    (docs/speed.md).
+    Each batch frees memory that the next one needs. By default, glibc returns much of it, and the
+    system maps and clears every page again. This takes half the time of an evaluation, and a tenth
+    of training's (docs/speed.md).
 
-    Under a limit of address space, memory that the heap keeps is lost to libraries that map their
-    own, as oneDNN does for its code: after running out, not even a batch of one image fitted
-    (10 of 95 tries), and torch could crash. So is the heap of 64 MiB that glibc reserves for each
-    further thread: all threads then share one.
+    If address space is limited, memory kept by the heap is lost to libraries that map their own, as
+    oneDNN does for its code. After running out, not even a batch of one image fitted (10 of 95
+    tries), and torch could crash. The same holds for the heap of 64 MiB that glibc reserves for
+    each further thread, so all threads share one heap.
 
     Does nothing if the environment configures it (``MALLOC_…_``, ``GLIBC_TUNABLES``), or with
     another C library.
@@ -37,7 +37,7 @@ def settle_allocator() -> None:
         _settle(limited=resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY)
 
 
-@lru_cache(maxsize=1)  # glibc keeps what it was told last
+@lru_cache(maxsize=1)  # glibc keeps its last settings
 def _settle(*, limited: bool) -> None:
     if _configured():
         return

@@ -87,9 +87,9 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision that ``auto``, ``fp32``, ``bf16`` or ``fp16`` means on ``device``.
 
     ``auto`` is bf16 if the hardware multiplies in it: CUDA from compute capability 8.0,
-    x86 CPUs with AVX512-BF16 or AMX. Measured on two cores of an AMD EPYC with AVX512-BF16, the
-    preset ``fast`` trains 1.8 times as fast as in fp32, to the same accuracy (99.11 and 99.13%,
-    4 seeds each, standard errors 0.01 and 0.03).
+    x86 CPUs with AVX512-BF16 or AMX. On two cores of an AMD EPYC with AVX512-BF16, the preset
+    ``fast`` trains 1.8 times as fast as in fp32. The accuracy is the same (99.11 and 99.13%, 4
+    seeds each, standard errors 0.01 and 0.03).
 
     Raises:
         DeviceError: a precision named explicitly is not available on the device.
@@ -158,8 +158,8 @@ def compute_settings(
 
     The C library's allocator is configured too, for the rest of the process.
 
-    On CUDA, fp32 convolutions and products use TF32 (10 bits of mantissa, fp32's range) unless
-    ``deterministic``, which also forbids algorithms whose bits differ from run to run.
+    On CUDA, fp32 convolutions and products use TF32 (10 bits of mantissa, fp32's range), except
+    with ``deterministic``. This also forbids algorithms whose bits differ from run to run.
 
     Raises:
         OutOfMemory: less memory is left than torch's libraries need for themselves.

@@ -68,9 +68,9 @@ def address_space() -> int:
 def with_room_for_backward(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """A forward pass that fails unless the backward pass may take as much memory again.
 
-    For trials of a batch size on the CPU. A backward pass that takes the last of a limited address
-    space crashes: oneDNN calls a kernel that it could not allocate (8 of 8 tries under
-    ``ulimit -v`` on a CPU with AVX-512 bf16 and without AMX, torch 2.14).
+    For trials of a batch size on the CPU. A backward pass that exhausts a limited address space
+    crashes: oneDNN calls a kernel that it failed to allocate. This happened in 8 of 8 tries under
+    ``ulimit -v`` on a CPU with AVX-512 bf16 and without AMX, with torch 2.14.
 
     Raises:
         OutOfMemory: the returned function is called without that room.
@@ -152,8 +152,8 @@ def explained(
 def _largest(size: int, rehearse: Callable[[int], object]) -> int:
     """The first of ``size``, its half and so on that can be rehearsed; 0 if none can.
 
-    Each is tried with half as many images again: memory is laid out differently in another
-    process, and under a tight limit a size that just fitted here did not fit there (3 of 35).
+    Each size is rehearsed with 1.5 times its number of images. Memory is laid out differently in
+    another process: under a tight limit, a size that just fitted here failed there (3 of 35).
     """
     while size:
         try:

@@ -27,10 +27,10 @@ class NotExportable(UsageError):
 
 
 def not_exportable(error: Exception, label: str, chosen: Format) -> NotExportable:
-    """The error of an exporter as one that names the operator or the line that is the cause.
+    """Turn the error of an exporter into one that names the operator or line that caused it.
 
     Args:
-        error: what the exporter raised.
+        error: the exporter's error.
         label: the network's name.
         chosen: the format.
     """

@@ -1,7 +1,7 @@
-"""Which cards a build of torch has kernels for, by ``torch.cuda.get_arch_list()``.
+"""Finds the cards for which a build of torch has kernels, by ``torch.cuda.get_arch_list()``.
 
-``sm_86`` is machine code for compute capability 8.6 and what follows it within 8.x; ``compute_90``
-is PTX, which the driver compiles for 9.0 and anything newer; ``sm_90a`` runs on 9.0 alone.
+``sm_86`` is machine code for compute capability 8.6 and later ones within 8.x. ``compute_90`` is
+PTX, which the driver compiles for 9.0 and anything newer. ``sm_90a`` runs only on 9.0.
 """
 
 from __future__ import annotations

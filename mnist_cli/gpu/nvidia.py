@@ -43,7 +43,7 @@ class Driver:
         cuda: the newest CUDA version that it supports, such as ``13.0``; "" if unknown.
         cards: number of NVIDIA cards on the PCI bus; None if unknown.
         nodes: the device files of the cards.
-        closed: those of the device files that this user may not open.
+        closed: the device files that this user may not open.
         complaint: what nvidia-smi printed instead of a table; "" if it works or is not installed.
         table: one :class:`Card` per line of nvidia-smi.
         wsl: whether this is Windows Subsystem for Linux, whose driver belongs to Windows.

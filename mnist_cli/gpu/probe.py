@@ -137,10 +137,10 @@ def run(index: int) -> str:
 
 
 def check_product(device: str) -> str:
-    """Multiply two matrices on a device and on the CPU; what is wrong with the result, else "".
+    """Multiply two matrices on a device and on the CPU; return the fault of the result, or "".
 
-    The matrices hold whole numbers from -8 to 8, which TF32 and bfloat16 represent exactly, and
-    their product stays below 2**24: in any arithmetic the two results are equal, bit for bit.
+    The matrices hold whole numbers from -8 to 8, which TF32 and bfloat16 represent exactly. Their
+    product stays below 2**24, so the two results are equal, bit for bit, in any arithmetic.
     """
     numbers = torch.arange(SIDE * SIDE, dtype=torch.float32).reshape(SIDE, SIDE)
     left, right = numbers % 17 - 8, numbers % 13 - 6

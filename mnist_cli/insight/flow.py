@@ -46,12 +46,12 @@ class Step:
         module: the path of its weight's module, or of the weight itself. Without a weight, the
             path of the module that calls it; empty for the network.
         operation: its description in words.
-        sources: the numbers of the steps that it takes results from; 0 stands for the images.
+        sources: the numbers of the steps whose results it takes; 0 stands for the images.
         inputs: shapes of its inputs, without weights.
         outputs: shapes of its outputs.
-        weights: those that it uses and no earlier step uses.
+        weights: the weights that it uses and no earlier step uses.
         multiply_adds: pairs of a multiplication and an addition, without biases.
-        bytes: memory of its outputs; 0 if they share their inputs' memory.
+        bytes: memory of its outputs; 0 if they share the memory of its inputs.
     """
 
     number: int
@@ -201,7 +201,7 @@ class _Tracer:
         return used | {name for name in same if _path(name) in paths}
 
     def _module(self, used: set[str]) -> str:
-        """The module that the weights belong to, or else the innermost one that is running."""
+        """The module to which the weights belong, or else the innermost running module."""
         if used:
             first = next(name for name in self._weights if name in used)
             return _path(first) or first

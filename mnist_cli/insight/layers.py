@@ -55,8 +55,8 @@ class Layer:
 def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
     """The layers of a network, in the order in which they compute, in evaluation mode.
 
-    Layers that are neither convolutions in two dimensions nor linear are passed over, and those that
-    do not act on whole images: on sequences, on patches, on complex numbers.
+    Only two-dimensional convolutions and linear layers are listed. Layers that act on sequences,
+    patches or complex numbers instead of whole images are skipped.
 
     Args:
         model: a network, not compiled, not an ensemble.

@@ -127,7 +127,7 @@ ConfigOption = Annotated[
         "-c",
         metavar="NAME|FILE|RUN",
         help=f"Preset ({', '.join(choices.preset_names())}), TOML file, or run to repeat: a network "
-        "and its training. --config example trains as PyTorch's example does; --model example uses only "
+        "and its training. --config example trains as PyTorch's example does. --model example uses only "
         "its network. \\[default: default]",
         autocompletion=complete(choices.preset_names()),
     ),

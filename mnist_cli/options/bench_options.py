@@ -46,8 +46,8 @@ TargetOption = Annotated[
         min=0.0,
         max=1.0,
         help="Test accuracy to reach; a run ends at the first epoch that reaches it. 0 trains all "
-        "epochs: the result then names the Pareto-optimal recipes in seconds and accuracy, and --out "
-        "draws the Pareto front.",
+        "epochs. The result then names the Pareto-optimal recipes in seconds and accuracy, and "
+        "--out draws the Pareto front.",
         rich_help_panel=WHAT,
     ),
 ]

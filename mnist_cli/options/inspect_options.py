@@ -141,8 +141,8 @@ ViewFlag = Annotated[
         "--view",
         metavar="graph|modules",
         case_sensitive=False,
-        help="What the terminal shows: the backward graph as a tree, or each call of a module in "
-        "the forward pass with its shapes, memory, activation and gradient.",
+        help="View in the terminal: the backward graph as a tree, or each call of a module in the "
+        "forward pass with its shapes, memory, activation and gradient.",
         rich_help_panel=SHOWN,
     ),
 ]

@@ -48,7 +48,7 @@ def claims(subject: Subject) -> Claims:
 
 
 def check_memory(subject: Subject) -> Outcome:
-    """A batch that is too large is refused with one that fits, and that one trains."""
+    """A batch that is too large is refused; the proposed size fits, and trains."""
     order = {
         "device": str(subject.device),
         "dataset": subject.dataset,

@@ -1,7 +1,7 @@
 """Runs out of memory on purpose, in a process that :mod:`mnist_cli.proving.memory_and_speed` starts.
 
-Prints one JSON document: the batch size that was refused, the size that the refusal proposed, and
-the number of images that a run with the proposed size trained on.
+Prints one JSON document: the refused batch size, the size that the refusal proposed, and the
+number of training images of a run with that size.
 """
 
 from __future__ import annotations

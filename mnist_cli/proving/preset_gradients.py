@@ -22,9 +22,9 @@ BITS = {"fp32": (12, 13, 14), "bf16": (5,)}
 """Significant bits of the emulations for each precision; the worst emulation sets the limit.
 
 bf16 has 8. Emulated with 8, the error is within 25% of the CPU's own for each network; 5 leave a
-factor of about 2.5. fp32 has 24, but rounding decides which of two nearly equal activations under
-a max pool is the larger, and such a flip moves the gradient by far more than one rounding does.
-12 to 14 bits allow for many flips. The worst of three depends little on which flips happen.
+factor of about 2.5. fp32 has 24, but rounding can change which of two nearly equal activations
+under a max pool is larger. Such a flip moves the gradient by far more than one rounding does. 12
+to 14 bits allow for many flips. The worst of three depends little on which flips happen.
 """
 
 

@@ -1,7 +1,7 @@
-"""The effect of rounding to fewer bits on a network's gradient, emulated in float64.
+"""Emulates, in float64, the effect of rounding to fewer bits on a network's gradient.
 
-This gives limits that do not depend on the device: a computation that keeps p bits may be as far
-from float64 as an emulation with p bits.
+This gives limits that do not depend on the device. A computation that keeps p bits may differ from
+float64 by as much as an emulation with p bits.
 """
 
 from __future__ import annotations

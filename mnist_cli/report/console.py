@@ -33,8 +33,8 @@ class _Console(Console):
     what the terminal shows.
 
     FORCE_COLOR colours the output that goes to a file or a pipe, but a bar and line breaks are for
-    terminals alone. Jupyter sets it for every command of a notebook, but shows text.
-    TTY_COMPATIBLE, 0 or 1, says what the output is treated as.
+    terminals alone. Jupyter sets it for every command that a notebook runs, whose output is text.
+    TTY_COMPATIBLE, 0 or 1, determines whether the output counts as a terminal.
     """
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
@@ -105,7 +105,7 @@ def speaks_unicode(console: Console) -> bool:
 def write_once(text: str, file: TextIO) -> None:
     """Write text, unless it was written to this file before.
 
-    Python repeats a warning after each ``warnings.catch_warnings``, which torch uses often.
+    Python writes a warning again after each ``warnings.catch_warnings``, of which torch has many.
     """
     file.write(visible(text))
 

@@ -130,9 +130,9 @@ def confusion_tables(
 ) -> list[Table]:
     """Counts by true and predicted class, right ones green and wrong ones red.
 
-    All columns of counts are equally wide. If the names of the classes are too long for the
-    terminal, the numbers of the class table stand for them; if the matrix is still too wide, each
-    further table continues its columns.
+    All columns of counts are equally wide. If the class names are too long for the terminal, the
+    numbers of the class table replace them. If the matrix is still too wide, further tables
+    continue its columns.
     """
     count, forms = len(classes), _forms(classes)
     fitting = (form for form in forms if form.columns(confusion, width) >= count)

@@ -26,8 +26,8 @@ _BOTTOM, _TOP = 0.035, 0.965
 def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
     """Draw gradient norms by module in forward order, as points on a logarithmic axis.
 
-    Modules whose parameters get no gradient, norms of 0 and norms that are not finite have marks
-    at the lower and the upper end of the axis.
+    Marks at the ends of the axis show modules whose parameters get no gradient, norms of 0 and
+    norms that are not finite.
     """
     points = [one for one in flow if one.module and (one.arriving is not None or one.silent)]
     arriving = [point.arriving for point in points]

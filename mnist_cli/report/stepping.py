@@ -225,7 +225,7 @@ def _posix_keys() -> Iterator[Callable[[], str]]:
 
 @contextlib.contextmanager
 def _signalling() -> Iterator[int]:
-    """A pipe that can be read after a signal, as one that the window has changed its size.
+    """A pipe that becomes readable after a signal, such as a change of the window's size.
 
     A wait for keys alone never ends if a signal comes just before it: Python's handler runs only
     after the wait. The handler of a resize does nothing: it could interrupt another drawing.

@@ -1,7 +1,7 @@
 """One step of a replay in lines: inputs, call, results, and their targets.
 
-It shows, for example, that a Linear layer's bias gradient leaves its node with a row for each
-example, and is summed over them on its way to the parameter.
+For example, a Linear layer's bias gradient leaves its node with a row for each example. On its way
+to the parameter, the rows are summed.
 """
 
 from __future__ import annotations

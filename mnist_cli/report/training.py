@@ -36,7 +36,7 @@ class TrainingReport(Observer):
     Args:
         silent: whether to show warnings alone.
         ranks: number of processes on this machine that share the run.
-        out: the console for the bar and the lines; None writes to stdout.
+        out: the console for the bar and the lines; None is that of stdout.
     """
 
     def __init__(self, *, silent: bool, ranks: int = 1, out: Console | None = None) -> None:
@@ -233,7 +233,7 @@ def _figure(session: Session) -> dict[str, Any]:
 
 
 def _drawn(session: Session) -> str:
-    """What training figures in ``curves.png`` include and validation figures do not."""
+    """The effects that only the training figures of ``curves.png`` include."""
     config = session.config
     losses = "loss and accuracy"
     if config.label_smoothing:
@@ -274,7 +274,7 @@ def epoch_line(result: EpochResult, epochs: int, width: int = 200) -> str:
 
 
 def _bar(console: Console, epochs: int) -> Progress:
-    """A bar over the whole run, with as many figures as the terminal is wide."""
+    """A bar over the whole run; a wider terminal shows more figures."""
     from rich import progress
 
     columns: list[progress.ProgressColumn] = [

@@ -160,7 +160,7 @@ def check_name(name: str) -> str:
 def create(root: Path, dataset: str, model: str, name: str = "") -> RunDirectory:
     """Make the next numbered run directory; safe when several processes do so at once.
 
-    A number is reserved by an atomic mkdir of its own, since two runs of one number may have
+    A separate atomic mkdir reserves the number, since two runs with the same number may have
     different names.
 
     Args:

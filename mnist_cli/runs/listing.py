@@ -61,7 +61,7 @@ _NUMBER: TypeAdapter[float | None] = TypeAdapter(Number)
 
 
 class RunRecord(BaseModel):
-    """One run as its folder describes it; what the folder lacks is None, or empty.
+    """One run as its folder describes it; missing values are None or empty.
 
     Attributes:
         path: the folder.
@@ -309,7 +309,7 @@ SHOWN_APART = frozenset(
         *("device", "precision", "threads", "workers", "cuda_graph", "checkpoint_every"),
     }
 )
-"""Keys that a list of runs shows in columns of their own, or that do not change what is learnt."""
+"""Keys that a list of runs shows in separate columns, or that do not change what is learnt."""
 
 
 def distinctions(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:

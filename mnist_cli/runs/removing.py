@@ -11,8 +11,8 @@ from mnist_cli.runs.directory import LOCK, RunDirectory
 def remove(run: RunDirectory) -> None:
     """Delete a run that no process writes.
 
-    The checkpoints go first: what a kill leaves behind then is not taken for a run that can be
-    used, and can be removed again.
+    The checkpoints are deleted first: after a kill, the rest does not pass for a usable run, and
+    can still be removed.
 
     Raises:
         OutputError: another process writes it, or something in it cannot be deleted.

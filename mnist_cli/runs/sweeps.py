@@ -1,4 +1,4 @@
-"""Sweeps: a grid of runs, planned as a whole; the run directories hold its state.
+"""Sweeps: a grid of runs, planned as a whole, whose state is what the run directories hold.
 
 ``RUNS/sweeps/NAME/sweep.json`` holds the plan and the runs that failed. Each run's folder has the
 sweep's name and the run's place in it, so a sweep that is killed at any point knows its runs.
@@ -35,7 +35,7 @@ from mnist_cli.runs.listing import FINISHED, SWEEPS, RunRecord, read_run
 MOST_RUNS = 10_000
 RESOLVED = {"dataset", "model", "start", "threads", "train_size"}
 RESOLVED |= {"compile", "cuda_graph", "device", "halves", "precision"}
-"""Keys that a run may write with another value than given, such as an absolute path."""
+"""Keys for which a run may write another value than requested, such as an absolute path."""
 
 _AUTOMATIC = re.compile(r"sweep-(\d+)")
 
@@ -55,7 +55,7 @@ class Cell:
     config: TrainConfig
 
     def matches(self, config: Mapping[str, Any]) -> bool:
-        """Whether a run with this configuration may be the cell's; an empty one may be."""
+        """Whether a run's configuration may match; a run without a configuration may match."""
         keys = {"seed", "epochs", "batch_size", "lr", *self.values} - RESOLVED
         wanted = {key: getattr(self.config, key) for key in keys}
         return all(

@@ -1,9 +1,9 @@
 """The server of one page: bound to loopback, it hands out its own files and answers questions.
 
-It speaks HTTP/1.0, one request a connection. What a page of another site could try, and why it
-fails: it reaches the port by a name of its own (DNS rebinding), which the Host header shows; it
-posts across sites, which Origin shows, and no browser sends this content type from a plain form; it
-puts the page into a frame, which the content security policy forbids.
+It speaks HTTP/1.0, with one request per connection. Attacks of another site's page fail. If the
+page reaches the port by its own name (DNS rebinding), the Host header shows it. If it posts across
+sites, Origin shows it, and no browser sends this content type from a plain form. The content
+security policy forbids putting this page into a frame.
 """
 
 from __future__ import annotations

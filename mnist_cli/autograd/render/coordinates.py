@@ -1,7 +1,7 @@
 """Positions across the layers: each vertex as near as possible to its linked vertices.
 
-Each layer is solved exactly: the weighted least-squares positions that keep the order and the
-distances are an isotonic regression, found by pooling adjacent violators (Ayer and others,
+Each layer is solved exactly. Its weighted least-squares positions, with given order and minimum
+distances, are an isotonic regression, found by pooling adjacent violators (Ayer and others,
 1955). Sweeping over the layers a few times straightens the chains.
 """
 

@@ -1,7 +1,7 @@
-"""A report where it is made: short text for a terminal, and HTML for a notebook.
+"""Shows a report where it is made: short text for a terminal, and HTML for a notebook.
 
 The HTML has no script, no style sheet and no ids, so that two reports in one notebook do not
-disturb each other; the picture is an image of its own. It takes the notebook's colours. The size is
+disturb each other. The picture is a separate image. It takes the notebook's colours. The size is
 bounded for graphs of any size.
 """
 

@@ -1,8 +1,8 @@
 """Layers and their order: the combinatorial half of a layered (Sugiyama) drawing.
 
-Knows numbered items and links between them, not nodes, sizes or coordinates. Method: longest-path
-layers from the sinks, so that a parameter is next to its user; a placeholder on each layer that a
-link passes; then barycentre sweeps, which keep the order with the fewest crossings (Sugiyama,
+Knows numbered items and links between them, not nodes, sizes or coordinates. Layers are longest
+paths from the sinks, so that a parameter is next to its user. A link has a placeholder on each
+layer that it passes. Barycentre sweeps then keep the order with the fewest crossings (Sugiyama,
 Tagawa and Toda, 1981).
 """
 
@@ -21,8 +21,8 @@ _SWEEPS = 12
 class Link:
     """A connection from an item down to a later one.
 
-    ``start`` and ``end`` are the distances from the items' centres at which it leaves and enters,
-    in units of length; ``weight`` is the importance of a straight line.
+    ``start`` and ``end`` are the distances, in units of length, from the items' centres to the
+    points where it leaves and enters. ``weight`` is the importance of a straight line.
     """
 
     source: int
@@ -36,8 +36,8 @@ class Link:
 class Layers:
     """Items and placeholders on layers, in order.
 
-    ``rows[0]`` is the first layer. Vertices from ``items`` on are placeholders: ``chains[l]`` has
-    the ones of link ``l``. ``segments`` are the pieces of links between neighbouring layers.
+    ``rows[0]`` is the first layer. Vertices from ``items`` on are placeholders. ``chains[l]`` holds
+    the placeholders of link ``l``; ``segments`` are the parts between two neighbouring layers.
     """
 
     items: int

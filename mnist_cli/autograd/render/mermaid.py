@@ -1,6 +1,6 @@
 """A gradient graph as a Mermaid flowchart, with module calls as subgraphs.
 
-Every character of a name that is not a letter, a digit or harmless is written as a numeric entity:
+In names, only letters, digits and harmless characters stay; others become numeric entities:
 Mermaid reads Markdown, HTML and its own keywords within quoted labels.
 """
 
@@ -22,7 +22,7 @@ _PLAIN = frozenset(" .,:_+-×·")
 def escaped(text: object) -> str:
     """Text for a quoted label.
 
-    A backslash becomes U+2216, which looks like one: Mermaid breaks the line at a backslash
+    A backslash becomes U+2216, which looks like it. Mermaid breaks the line at a backslash
     followed by n even if the backslash is written as an entity.
     """
     shown = labels.visible(text).replace("\\", "\N{SET MINUS}")

@@ -111,8 +111,8 @@ class Scene:
     def _with_spine(self, edges: list[Edge]) -> list[Edge]:
         """Give the most weight to the longest paths through the graph: the eye follows those.
 
-        Such a path takes a node's input with the longest path up, and of the edges that begin at
-        one node the one with the longest path down; so no two paths compete.
+        At each node, such a path takes the input with the longest path up, and the outgoing edge
+        with the longest path down, so that no two paths compete.
         """
         up, down = topology.heights(self.graph), topology.depths(self.graph)
         inputs: dict[int, int] = {}

@@ -1,7 +1,7 @@
-"""The pictures' colours and the scale that turns a gradient's norm into one.
+"""The pictures' colours and the scale that turns a gradient's norm into a colour.
 
-The ramps are ordered by lightness as well as by hue, and width repeats the colour, so that they
-can be read with any colour vision and in a grey print.
+The ramps are ordered by lightness as well as by hue, and width repeats the colour. So they can be
+read with any colour vision and in a grey print.
 """
 
 from __future__ import annotations

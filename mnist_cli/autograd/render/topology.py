@@ -15,11 +15,11 @@ def consumers(graph: GradGraph) -> list[list[int]]:
 
 
 def dominators(graph: GradGraph) -> list[int | None]:
-    """For each node the nearest one that every path from the root to it passes.
+    """For each node, the nearest other node that every path from the root to it passes.
 
-    None for the root and for nodes that the root does not reach. One pass in topological order is
-    enough without a cycle (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance
-    Algorithm", 2001); an edge against that order is ignored.
+    None for the root and for nodes that the root does not reach. Without a cycle, one pass in
+    topological order is enough (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm",
+    2001). An edge against that order is ignored.
     """
     before, order = consumers(graph), engine_order(graph)
     place = {node: i for i, node in enumerate(order)}

@@ -1,9 +1,9 @@
 """A gradient graph as a text tree for the terminal, from the loss down to the parameters.
 
-Reads like ``git log --graph``: a chain goes straight down, and only what branches off is
-indented. Each node is below its nearest dominator, the node that every path to it passes, so that
-the two arms of a residual block are short branches and the trunk continues below them. Knows no
-colours: :func:`lines` gives spans with roles.
+Reads like ``git log --graph``: a chain goes straight down, and only branches are indented. Each
+node is below its nearest dominator, the node that every path to it passes. So the two arms of a
+residual block are short branches, and the trunk continues below them. Knows no colours:
+:func:`lines` gives spans with roles.
 """
 
 from __future__ import annotations
