@@ -68,8 +68,8 @@ def save(
         findings: for the page; default, what the figures alone show.
 
     Returns:
-        The file. Of a graph with more nodes than :data:`BOXES`, a picture shows whole modules and
-        runs of nodes as one box each; ``note`` says so, and so does the picture.
+        The file. If a graph has more nodes than :data:`BOXES`, a picture shows whole modules and
+        runs of nodes as one box each. ``note`` and the picture say so.
 
     Raises:
         UsageError: no format has this suffix, or there is no such direction.

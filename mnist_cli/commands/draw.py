@@ -51,8 +51,8 @@ def draw(
     The page shows what the network sees, the probabilities, the outputs of the first layers and
     the pixels that matter most. Draw with mouse, pen, finger or the arrow keys.
 
-    If the network was trained on your own images and they are not in MNIST's form, the drawing is
-    not cropped, and the paper is light or dark as in those images.
+    If the network was trained on your own images, and these are not in MNIST's form, the drawing
+    is not cropped. The paper is then light or dark as in those images.
 
     Only this machine can open the page. Ctrl-C stops the server; the exit code is then 0.
     """

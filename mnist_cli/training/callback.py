@@ -119,7 +119,7 @@ class Callback:
     """Follows a run. Override the methods you need; by default, they do nothing.
 
     If several processes train a run, only the leading one calls them. A callback does not change
-    the run's bits: after each call, the random generators and torch's settings are restored, with
+    the run's bits. After each call, the random generators and torch's settings are restored, with
     a warning if a setting had changed. :meth:`ObservedRun.model` gives a copy. Time in callbacks
     does not count as training time.
 

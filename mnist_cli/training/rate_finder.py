@@ -36,8 +36,8 @@ MEMORY = 0.9
 """Share of the smoothed loss that each step keeps."""
 
 UNSETTLED = round(1 / (1 - MEMORY))
-"""Number of first steps that are ignored: their smoothed loss is the mean of a few batches, and
-chance differences between these are steeper than a fall."""
+"""Number of first steps that are ignored. Their smoothed loss is the mean of a few batches, whose
+chance differences are steeper than a fall."""
 
 BEYOND = 4.0
 """The trial ends when the smoothed loss exceeds its lowest value this many times."""

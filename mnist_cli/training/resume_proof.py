@@ -1,7 +1,7 @@
 """Proves on this machine that resuming loses no bit.
 
-One run is trained to its end. The same run is stopped after a batch drawn at random, and a
-separate process, which shares no memory with the first, resumes it from its file. Then hashes are
+One run is trained to its end. The same run is stopped after a batch drawn at random. A separate
+process, which shares no memory with the first, resumes it from its file. Then hashes are
 compared.
 """
 
