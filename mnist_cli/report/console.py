@@ -33,7 +33,7 @@ class _Console(Console):
     what the terminal shows.
 
     FORCE_COLOR colours the output that goes to a file or a pipe, but a bar and line breaks are for
-    terminals alone. Jupyter sets it for every command that a notebook runs, whose output is text.
+    terminals alone. Jupyter sets it for every command of a notebook, but shows text.
     TTY_COMPATIBLE, 0 or 1, determines whether the output counts as a terminal.
     """
 
