@@ -23,8 +23,9 @@ for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
 # As the program does before it imports onnxruntime, which writes into the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Else the make that a test starts would get the flags of `make test`, such as --print-directory.
-for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+# Else the make that a test starts would get the flags of `make test`, such as --print-directory, and
+# the programs would write at once, which hides that a buffer may fail to be written at the end.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONUNBUFFERED"):
     os.environ.pop(name, None)
 
 

@@ -22,7 +22,8 @@ ALLOWED = {*TORCH_NEEDS, *sys.stdlib_module_names, *(name.partition(".")[0] for 
 
 class Blocked(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] not in ALLOWED:
+        part_of_sysconfig = name.startswith("_sysconfigdata")  # its name depends on the platform
+        if name.partition(".")[0] not in ALLOWED and not part_of_sysconfig:
             raise ModuleNotFoundError(f"blocked: {name}", name=name)
 
 

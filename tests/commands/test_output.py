@@ -18,9 +18,9 @@ SHARED = [*TINY, "--epochs", "1", "--nproc", "2", "--json"]
 def test_a_reader_who_leaves_early_does_not_fail_several_ranks() -> None:
     process = start(*SHARED, "--quiet")
     process.stdout.close()
-    assert process.wait(120) == 0
-    assert process.stderr.read() == ""
-    process.stderr.close()
+    with process.stderr:
+        complaints = [line for line in process.stderr if "threads on 1 core" not in line]
+    assert (process.wait(120), complaints) == (0, [])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

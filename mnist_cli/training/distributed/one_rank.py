@@ -28,6 +28,7 @@ def as_rank(place: RankPlace) -> Iterator[None]:
         _be_quiet()
     try:
         yield
+        sys.stdout.flush()  # leave() would ignore that it cannot be written
         leave(0)
     except KeyboardInterrupt as stop:  # before or after training: the launcher got the signal too
         if not launched and speaks:
