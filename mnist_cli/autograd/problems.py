@@ -13,8 +13,8 @@ from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
 from mnist_cli.autograd.graph import GradGraph, Node
 
 NO_PASS = (
-    "no training pass of {} was seen: it was not called in training mode with gradients while it "
-    "was watched"
+    "no training pass of {} was seen: while it was watched, no call in training mode returned a "
+    "tensor with a gradient, alone or in a list, tuple, mapping or dataclass"
 )
 LISTED = 3
 """Parameters that a sentence names."""

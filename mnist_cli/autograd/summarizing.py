@@ -53,6 +53,9 @@ def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     except Exception as error:  # the counter's, such as for nested tensors, or the module's own
         modules, result = _traced(subject, inputs, kwargs, None)
         notes.append(f"the multiply-adds are not counted: {str(error).splitlines()[0]}")
+    if next(tensors_in(result), None) is None:
+        kind = type(result).__name__
+        notes.append(f"the memory kept for backward is not known: no tensor is found in a {kind}")
     calls = _with_memory(modules, result)
     if not calls:
         raise UsageError(

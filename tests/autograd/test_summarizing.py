@@ -281,3 +281,13 @@ def test_an_error_of_the_module_is_its_own_and_leaves_it_as_it_was() -> None:
 def test_rows_of_a_packed_sequence_are_those_that_run() -> None:
     packed = nn.utils.rnn.pack_padded_sequence(torch.randn(4, 3, 5), [4, 2, 1])
     assert summary(nn.LSTM(5, 7), packed).multiply_adds == (4 + 2 + 1) * 4 * 7 * (5 + 7)
+
+
+def test_memory_of_a_result_that_holds_no_tensor_is_said_to_be_unknown() -> None:
+    class Policy(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            return torch.distributions.Categorical(logits=super().forward(x))
+
+    shown = str(summary(Policy(3, 2), torch.randn(4, 3)))
+    assert "the memory kept for backward is not known: no tensor is found in a Categorical" in shown
+    assert summary(nn.Linear(3, 2), torch.randn(4, 3)).notes == ()
