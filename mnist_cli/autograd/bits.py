@@ -208,6 +208,12 @@ def all_finite(parameters: Iterable[Tensor]) -> bool:
     return math.isfinite(total) or all(map(finite, grads))
 
 
+def names_of_bad(named: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of the tensors, of any shape, whose ``.grad`` is not finite."""
+    grads = {name: one.grad for name, one in named.items()}
+    return tuple(name for name, grad in grads.items() if grad is not None and not finite(grad))
+
+
 def has_nan(output: Tensor) -> bool:
     """Whether an output of any shape has a NaN; infinity is an ordinary value of a mask."""
     values = output.detach()

@@ -42,6 +42,8 @@ class Observer:
     def begin(self, backward: int) -> None:
         """Take the gradients of this backward pass, with the number from :func:`backward_id`."""
         self._seen.backward = backward
+        self._seen.places.clear()
+        self._seen.collector = StatsCollector()
 
     def _take_of_leaf(self, number: int, left: Grads, arrived: Grads) -> None:
         """A leaf's hook: its gradient may become its ``.grad``, which others change.
@@ -56,11 +58,18 @@ class Observer:
         """Take the hooks off and let go of all tensors."""
         for handle in self._handles:
             handle.remove()
-        self._seen.backward = -1
-        self._seen.collector = StatsCollector()
+        self.begin(-1)
 
-    def finish(self) -> GradGraph:
-        """Take the hooks off; the graph with the figures of what came."""
+    def finish(self) -> GradGraph | None:
+        """Take the hooks off; the graph with the figures of what came.
+
+        None if it came to no leaf, as with ``torch.autograd.grad``: the hooks wait for the next
+        backward.
+        """
+        leaves = {one.node for one in self._graph.parameters}
+        if leaves.isdisjoint(self._seen.places):
+            self.begin(-1)
+            return None
         own = {
             one.name: came[0]
             for one in self._graph.parameters

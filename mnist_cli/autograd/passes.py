@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from mnist_cli.autograd.torch_private import (
     sequence_number,
     times_changed,
 )
-from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
+from mnist_cli.autograd.tracing import ModuleTrace, is_running, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, same_buffers
 from mnist_cli.autograd.unwrapping import communicates
 from mnist_cli.autograd.walking import Walk, walk
@@ -80,14 +81,29 @@ class Pass:
 
 
 class Here(threading.local):
-    """What one thread is doing."""
+    """What one thread is doing; ``calls`` are the frames of the watched calls that it is in."""
 
-    depth = 0
     current: Pass | None = None
     backward = -1
 
     def __init__(self) -> None:
         self.passes: list[Pass] = []
+        self.calls: list[FrameType] = []
+
+    def begins(self, frame: FrameType) -> bool:
+        """A watched call begins: whether it is in no other."""
+        self._drop_stopped()
+        self.calls.append(frame)
+        return len(self.calls) == 1
+
+    def ends(self) -> bool:
+        """A watched call ends: whether it was in no other, and began while it was watched."""
+        self._drop_stopped()
+        return bool(self.calls and self.calls.pop()) and not self.calls
+
+    def _drop_stopped(self) -> None:
+        while self.calls and not is_running(self.calls[-1]):
+            self.calls.pop()
 
 
 def _autocast() -> torch.dtype | None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -179,13 +180,25 @@ class OwnHook:
         return getattr, (nullcontext(), "__exit__")
 
 
+def is_running(frame: FrameType) -> bool:
+    """Whether a function of this thread has not returned yet.
+
+    torch calls no hook after a forward pass that Ctrl-C ends.
+    """
+    one: FrameType | None = sys._getframe()
+    while one is not None and one is not frame:
+        one = one.f_back
+    return one is not None
+
+
 @dataclass(frozen=True, eq=False)
 class _Active:
-    """A call that is running; ``error`` is what was being handled when it began."""
+    """A call that is running in ``frame``; ``error`` is what was being handled when it began."""
 
     path: str
     call: int | None
     error: BaseException | None
+    frame: FrameType
 
 
 def _watch(
@@ -195,8 +208,10 @@ def _watch(
 
     def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
         if trace.sees():
+            while active and not is_running(active[-1].frame):
+                active.pop()
             call = log.begin(module, path, len(active), (args, kwargs)) if log else None
-            active.append(_Active(path, call, sys.exception()))
+            active.append(_Active(path, call, sys.exception(), sys._getframe(2)))
             trace.note(path, call)
 
     def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
@@ -207,8 +222,7 @@ def _watch(
         if log is not None and last.call is not None:
             failed = sys.exception() is not last.error
             log.end(last.call, group, None if failed else result)
-        around = active[-1] if active else _Active("", None, None)
-        trace.note(around.path, around.call)
+        trace.note(*(active[-1].path, active[-1].call) if active else ("", None))
 
     module = group[0]
     before = module.register_forward_pre_hook(OwnHook(enter), prepend=True, with_kwargs=True)

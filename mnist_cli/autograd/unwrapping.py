@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_cli.autograd.bits import without_values
 from mnist_cli.autograd.error_tree import UsageError
@@ -76,6 +76,13 @@ def entries_of(model: nn.Module) -> Iterator[nn.Module]:
             yield from entries_of(one)
         elif not isinstance(one, torch.jit.ScriptModule) and any(True for _ in one.parameters()):
             yield one
+
+
+def own_parameters(model: nn.Module, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's parameters by name; those known while ``functional_call`` runs it with others."""
+    found: dict[str, Tensor] = dict(model.named_parameters())
+    own = all(isinstance(one, nn.Parameter) for one in found.values())
+    return found if own else dict(known)
 
 
 def communicates(model: nn.Module) -> bool:

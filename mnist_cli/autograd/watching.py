@@ -6,13 +6,13 @@ It looks on: no gradient, random number or buffer of the training differs for it
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ from mnist_cli.autograd.problems import (
 )
 from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id, is_transformed
 from mnist_cli.autograd.tracing import ModuleTrace, OwnHook, trace_modules
-from mnist_cli.autograd.unwrapping import check_watchable, entries_of, unwrapped
+from mnist_cli.autograd.unwrapping import check_watchable, entries_of, own_parameters, unwrapped
 
 READ_AFTER = 1000
 """Passes whose sums may wait on an accelerator before they are read."""
@@ -102,7 +102,7 @@ class Watch:
         self._model, self._every, self._keep = model, every, keep
         self._on_problem, self._scaler = on_problem, scaler
         self._inner = unwrapped(model)
-        self._names = dict(self._inner.named_parameters())
+        self._names = own_parameters(self._inner, {})
         self._later = any(p.device.type != "cpu" for p in self._names.values())
         self._here = Here()
         self._threads: set[int] = set()
@@ -111,6 +111,7 @@ class Watch:
         self._tracing = ExitStack()
         self._trace: ModuleTrace | None = None
         self._observers: dict[int, Observer] = {}
+        self._on_leaves: dict[Pass, list[RemovableHandle]] = {}
         self._sums: list[tuple[int, bits.Sums]] = []
         self._bad = self._paused = False
 
@@ -133,12 +134,7 @@ class Watch:
         self._arm()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
         if kind is None:
             self._read_sums()
@@ -149,11 +145,19 @@ class Watch:
         """Take all hooks off; records and problems stay."""
         self._tracing.close()
         self._unhook(*self._hooked)
+        self._leave(*self._on_leaves)
         self._drop_observers()
 
     def _unhook(self, *modules: nn.Module) -> None:
         for module in modules:
             for handle in self._hooked.pop(module):
+                handle.remove()
+
+    def _leave(self, *passes: Pass) -> None:
+        """Let go of passes that are over; a leaf among their outputs lives on."""
+        for one in passes:
+            one.grads.clear()
+            for handle in self._on_leaves.pop(one, ()):
                 handle.remove()
 
     # The forward pass.
@@ -164,22 +168,18 @@ class Watch:
         if backward_id() != -1:  # a checkpoint runs a part again
             return
         here = self._here
-        here.depth += 1
-        if here.depth > 1:
+        if not here.begins(sys._getframe(2)):
             return
         if module is self._model and len(self._hooked) > 1:
             self._unhook(*(one for one in self._hooked if one is not module))
-        if module.training and torch.is_grad_enabled():
-            here.current = Pass.begin(unwrapped(module), args, kwargs)
+        trains = module.training and torch.is_grad_enabled()
+        here.current = Pass.begin(unwrapped(module), args, kwargs) if trains else None
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         if torch.compiler.is_compiling() or self._paused or backward_id() != -1:
             return
         here = self._here
-        if here.depth == 0:  # the call began before the watch
-            return
-        here.depth -= 1
-        if here.depth:
+        if not here.ends():
             return
         one, here.current = here.current, None
         every_output = list(bits.tensors_in(output))
@@ -202,7 +202,9 @@ class Watch:
             if self.passes % self._every == 0:
                 self._arm()
         for place, output in enumerate(outputs):
-            output.register_hook(partial(self._arrived, one, place))
+            handle = output.register_hook(partial(self._arrived, one, place))
+            if output.is_leaf:
+                self._on_leaves.setdefault(one, []).append(handle)
         if self._later:
             if len(self._sums) >= min(self._every, READ_AFTER):
                 self._read_sums()
@@ -229,8 +231,8 @@ class Watch:
         self._tracing.close()
         modules = self._trace if len(self._threads) == 1 else None
         self._trace = None
-        self._names = dict(self._inner.named_parameters())  # a training may replace some
-        self._observers[one.step] = Observer(outputs, self._inner, modules)
+        self._names = own_parameters(self._inner, self._names)  # a training may replace some
+        self._observers[one.step] = Observer(outputs, self._names, modules)
         self._drop_observers(self._keep)
 
     def _drop_observers(self, keep: int = 0) -> None:
@@ -267,16 +269,15 @@ class Watch:
             else:
                 self._problem_in(passes, records)
         finally:
-            for one in passes:
-                one.grads.clear()
+            self._leave(*passes)
             passes.clear()
 
     def _finished(self, passes: Sequence[Pass]) -> Iterator[Record]:
         for one in sorted(passes, key=lambda one: one.step):
-            with self._lock:
-                observer = self._observers.pop(one.step, None)
-            if observer is not None:
-                graph = observer.finish()
+            observer = self._observers.get(one.step)
+            graph = observer.finish() if observer is not None else None
+            if graph is not None:
+                self._observers.pop(one.step, None)
                 findings = diagnose(graph, loss_scale=self._scale())
                 yield Record(one.step, graph, parameter_table(graph), findings)
 
@@ -289,9 +290,7 @@ class Watch:
         """A problem of a backward: of the first of its passes in which it is seen."""
         if self._bad:
             return
-        bad = tuple(
-            n for n, p in self._names.items() if p.grad is not None and not bits.finite(p.grad)
-        )
+        bad = bits.names_of_bad(self._names)
         why = self._cannot_run_again(passes)
         scale = self._scale()
         if scale > 1 and (why or not any(one.findings for one in self._again(passes, scale))):

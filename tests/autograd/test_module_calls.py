@@ -277,6 +277,31 @@ def test_a_hook_that_refuses_an_output_leaves_none() -> None:
     assert (bad.module, bad.outputs, bad.activation) == ("bad", (), None)
 
 
+class Stops(nn.Module):
+    """Ctrl-C comes in its first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == 1:
+            raise KeyboardInterrupt
+        return x
+
+
+def test_after_ctrl_c_the_next_call_is_inside_of_none() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), Stops(), nn.Linear(3, 3))
+    with trace_modules(model, activations=True) as modules:
+        with pytest.raises(KeyboardInterrupt):
+            model(torch.randn(2, 3))
+        loss = model(torch.randn(2, 3)).sum()
+    assert [one.depth for one in modules.calls] == [0, 1, 1, 0, 1, 1, 1]
+    root = walk(loss, model, modules).graph.nodes[0]
+    assert (root.name, root.module) == ("SumBackward0", "")
+
+
 def test_an_error_that_leaves_the_block_is_the_models_own_and_no_hook_remains() -> None:
     model = nn.Sequential(nn.Linear(3, 3), Fails())
     with (

@@ -398,6 +398,110 @@ def test_an_error_in_the_block_takes_the_hooks_off() -> None:
     assert "middle.0" in {node.module for node in watched.records[0].graph.nodes}
 
 
+class Interrupted(nn.Module):
+    """Ctrl-C comes while it runs, if it is told so."""
+
+    now = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.now:
+            raise KeyboardInterrupt
+        return x
+
+
+class Resumes(nn.Module):
+    """Catches what stops a part, and runs another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Linear(5, 2), Interrupted()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.parts[0](x)
+        try:
+            return self.parts[1](x)
+        except KeyboardInterrupt:
+            return x
+
+
+def test_after_ctrl_c_in_a_pass_the_next_ones_are_seen() -> None:
+    model = nn.Sequential(nn.Linear(5, 2), Interrupted(), nn.Linear(2, 2))
+    with watch(model, every=1) as watched:
+        model[1].now = True
+        with pytest.raises(KeyboardInterrupt):
+            model(torch.randn(6, 5))
+        model[1].now = False
+        model.eval()(torch.randn(6, 5)).sum().backward()
+        assert watched.passes == 0
+        model.train()
+        for _ in range(2):
+            model(torch.randn(6, 5)).sum().backward()
+    assert [one.step for one in watched.records] == [0, 1]
+    found = {node.name: node.module for node in reversed(watched.records[0].graph.nodes)}
+    assert found["AddmmBackward0"] == "2"
+
+
+def test_ctrl_c_that_the_model_catches_does_not_hide_its_pass() -> None:
+    model = Resumes()
+    model.parts[1].now = True
+    with watch(model, every=1) as watched, watch(model.parts[1]) as part:
+        for _ in range(2):
+            model(torch.randn(6, 5)).sum().backward()
+        model.parts[1].now = False
+        model(torch.randn(6, 5)).sum().backward()
+    assert [one.step for one in watched.records] == [0, 1, 2]
+    assert part.passes == 1
+
+
+def test_a_record_waits_for_the_pass_that_reaches_the_parameters() -> None:
+    """A gradient penalty runs ``torch.autograd.grad`` first."""
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1))
+    with watch(model, every=1) as watched:
+        for _ in range(2):
+            model.zero_grad()
+            penalty(model, torch.optim.SGD(model.parameters(), 0.0))
+            now = [p.grad.norm().item() for p in model.parameters()]
+    assert [one.findings for one in watched.records] == [(), ()]
+    rows = watched.records[1].parameters
+    assert [row.grad_norm for row in rows[:4]] == pytest.approx(now)
+
+
+def test_a_model_that_runs_with_other_weights_is_watched_by_its_own() -> None:
+    """As in meta-learning."""
+    model = nn.Linear(5, 2)
+    with warnings.catch_warnings(), watch(model, every=2) as watched:
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", GradientWarning)
+        for step in range(4):
+            fast = {name: one * 1.0 for name, one in model.named_parameters()}
+            output = torch.func.functional_call(model, fast, torch.ones(3, 5))
+            (output.sum() * (torch.nan if step == 3 else 1)).backward()
+    assert [row.name for row in watched.records[0].parameters] == ["weight", "bias"]
+    assert watched.records[0].findings == ()
+    assert watched.first_problem is not None
+    assert watched.first_problem.parameters == ("weight", "bias")
+
+
+def test_outputs_that_are_leaves_keep_no_hook() -> None:
+    class Prompt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prompt = nn.Parameter(torch.ones(3))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.prompt, x
+
+    model, x = Prompt(), torch.ones(3, requires_grad=True)
+    with watch(model) as watched:
+        for _ in range(3):
+            sum(one.sum() for one in model(x)).backward()
+            assert not model.prompt._backward_hooks
+        model(x)
+    assert not model.prompt._backward_hooks
+    assert not x._backward_hooks
+    assert watched.passes == 4
+
+
 def test_the_record_has_the_gradients_of_that_pass() -> None:
     model = Net()
     with watch(model, every=1) as watched:
@@ -510,6 +614,19 @@ def test_a_model_without_training_passes_gets_a_word() -> None:
     model = Net().eval()
     with pytest.warns(GradientWarning, match="no training pass of Net was seen"), watch(model):
         model(torch.randn(6, 5))
+    policy, words = Policy(), "no call in training mode returned a tensor with a gradient"
+    with pytest.warns(GradientWarning, match=words), watch(policy):
+        policy(torch.randn(6, 5))
+
+
+class Policy(nn.Linear):
+    """Returns an object in which no tensor is searched."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.distributions.Categorical(logits=super().forward(x))
 
 
 def test_a_module_without_parameters() -> None:
