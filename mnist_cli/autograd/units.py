@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
-from mnist_cli.autograd.bits import finite, without_values
+from mnist_cli.autograd.bits import entries, finite, without_values
 from mnist_cli.autograd.blocking import DeadUnits, is_relu
 from mnist_cli.autograd.diagnosing import FirstBad
 from mnist_cli.autograd.error_tree import UsageError
@@ -87,14 +88,30 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     Not every node saves tensors: the culprit may be one of the few nodes between this one and
     the one before it that does.
 
+    Minus infinity is an ordinary value of attention masks, and of results if the root is finite,
+    as of the softmax of masked logits.
+
     Raises:
         UsageError: the graph was already freed.
     """
+    sound = isinstance(walked.root, Tensor) and finite(walked.root)
     for node in operations(walked.graph):
         tensors = saved_by(walked.nodes[node.id]).tensors
-        bad = [slot for slot, tensor in tensors if not finite(tensor)]
+        odd = [(slot, tensor) for slot, tensor in tensors if not finite(tensor)]
+        bad = [slot for slot, one in odd if not (_may_mask(slot, sound) and _masks(one))]
         if bad:
             inputs = [slot for slot, _ in tensors if not slot.startswith("result")]
-            made = bool(inputs) and not set(inputs) & set(bad)
+            made = bool(inputs) and not set(inputs) & {slot for slot, _ in odd}
             return FirstBad(node.id, bad[0], node.module, made)
     return None
+
+
+def _may_mask(slot: str, sound: bool) -> bool:
+    """Whether attention saves its mask in a slot, or a result of a pass with a finite root is there."""
+    return slot in {"attn_mask", "attn_bias"} or (sound and slot == "result")
+
+
+def _masks(tensor: Tensor) -> bool:
+    """Whether all entries of a tensor of any shape are finite or minus infinity."""
+    values = entries(tensor)
+    return bool((values[~torch.isfinite(values)].double() == -math.inf).all())

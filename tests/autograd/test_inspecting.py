@@ -236,6 +236,34 @@ def test_the_node_before_a_layer_that_got_nan_is_named(cast: bool) -> None:
     assert re.search(r"holds NaN or infinity \(mat1\); node \d+, LogBackward0", found[0].message)
 
 
+class Causal(nn.Module):
+    """Attends to the past by the mask of minus infinity that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(x, nn.Transformer.generate_square_subsequent_mask(x.shape[1]))
+        return result
+
+
+def test_minus_infinity_in_a_mask_is_not_named_as_the_cause() -> None:
+    model, x = Causal(), torch.randn(2, 5, 8)
+    found = inspect(lambda: (model(x) * 0).sum().sqrt(), model).findings
+    assert found[0].message.startswith("First in the backward pass: node 0, SqrtBackward0")
+    overflow = inspect(lambda: (model(x).exp() * 1e38 * 1e38).sum(), model).findings[0]
+    assert "SqrtBackward0" not in overflow.message
+    assert "attn_mask" not in overflow.message
+    logits = nn.Linear(3, 3)
+    hidden = logits(torch.ones(1, 3)).masked_fill(torch.eye(3)[:1] > 0, -math.inf)
+    masked = hidden.log_softmax(1)
+    (only,) = inspect((masked[0, 1] * 0).sqrt(), {"w": logits.weight}).findings
+    assert "SqrtBackward0" in only.message
+    lost = inspect((masked * 0).sum(), {"w": logits.weight}).findings[0]
+    assert "First in the forward pass" in lost.message
+
+
 def test_each_kind_of_finding_has_a_module_and_advice() -> None:
     torch.manual_seed(0)
     layers = [layer for _ in range(12) for layer in (nn.Linear(8, 8), nn.Sigmoid())]
