@@ -7,7 +7,6 @@ Knows modules; the calls come from :mod:`mnist_cli.autograd.tracing`, the costs 
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -30,8 +29,8 @@ from mnist_cli.autograd.walking import joint, walk
 def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     """Run a module once and list its calls: shapes, parameters, multiply-adds, saved memory.
 
-    The module runs in its present mode, with gradients. Its buffers, its mode, and the random state
-    of torch and Python do not change. A module with lazy parameters is copied first. No backward
+    The module runs in the mode that it is in, with gradients, and is left as it was: its buffers,
+    its mode, and the random state of torch, Python and NumPy. A module with lazy parameters is copied first. No backward
     pass runs.
 
     Args:
@@ -95,12 +94,10 @@ def _copied(module: nn.Module) -> nn.Module:
 def _as_it_was(module: nn.Module, taken: object) -> Iterator[None]:
     tensors = [*module.parameters(), *module.buffers(), *tensors_in(taken)]
     modes = [(one, one.training) for one in module.modules()]
-    drawn = random.getstate()
     with RandomState.now(one.device for one in tensors).used(), same_buffers(module.modules()):
         try:
             yield
         finally:
-            random.setstate(drawn)
             for one, training in modes:
                 one.training = training
 

@@ -8,6 +8,8 @@ does. An inspection changes none of them.
 from __future__ import annotations
 
 import gc
+import random
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -50,7 +52,7 @@ class RandomState:
 
     @contextmanager
     def used(self, *, moves: bool = False) -> Iterator[None]:
-        """Draw from these states while the block runs.
+        """Draw from these states while the block runs; Python's and NumPy's are put back too.
 
         Args:
             moves: the next block goes on where this one ends; else each draws the same numbers.
@@ -59,12 +61,26 @@ class RandomState:
         before = RandomState.now(devices)
         self.restore()
         try:
-            yield
+            with _same_host():
+                yield
         finally:
             if moves:
                 after = RandomState.now(devices)
                 self.cpu, self.cuda = after.cpu, after.cuda
             before.restore()
+
+
+@contextmanager
+def _same_host() -> Iterator[None]:
+    """Put back the states of Python's generator and, if anything has imported it, of NumPy's."""
+    python, numpy = random.getstate(), sys.modules.get("numpy.random")
+    drawn = numpy and numpy.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        if numpy is not None:
+            numpy.set_state(drawn)
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from autograd_zoo import same_bits
@@ -91,6 +93,22 @@ def test_the_model_and_the_random_state_are_as_before(as_function: bool) -> None
     inspect((lambda: model(images).square().sum()) if as_function else loss, model, replay=True)
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_random_numbers_of_python_and_numpy_are_as_before() -> None:
+    """Layers are dropped, and images mixed, by them."""
+    model = nn.Linear(3, 2)
+
+    def loss() -> Tensor:
+        factor: float = random.random() + np.random.beta(1, 1)
+        return checkpoint(lambda x: model(x) * factor * random.random(), x, use_reentrant=False)
+
+    x = torch.ones(1, 3, requires_grad=True)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    report = inspect(lambda: loss().sum(), model, replay=True)
+    assert report.verdict is not None
+    assert report.verdict.exact
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
 def test_a_function_may_run_a_lazy_model_first() -> None:
