@@ -99,9 +99,10 @@ def gradcheck(
         One check for each parameter that requires a gradient, in their order.
 
     Raises:
-        UsageError: a parameter has fewer bits than float64; or the loss is not a scalar, depends on
-            no parameter, or differs when evaluated twice.
+        UsageError: a parameter has fewer bits than float64, the loss is not a real scalar, does not
+            depend on any parameter, or is not the same when evaluated twice.
         NonFiniteError: the loss is not finite.
+        TypeError: the loss is not a tensor.
     """
     leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
     _require_float64(leaves)
@@ -123,8 +124,12 @@ class _Evaluation:
     def tensor(self) -> Tensor:
         torch.manual_seed(self.seed)
         value = self.loss()
+        if not isinstance(value, Tensor):
+            raise TypeError(f"the loss must be a tensor, not a {type(value).__name__}")
         if value.numel() != 1:
             raise UsageError(f"the loss has shape {tuple(value.shape)}, but must be a scalar")
+        if value.is_complex():
+            raise UsageError("the loss is complex, but must be real", "Use its real part.")
         return value
 
     def number(self) -> float:

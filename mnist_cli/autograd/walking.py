@@ -168,8 +168,7 @@ def _walk(root: Tensor | LiveNode, names: Names, modules: ModuleTrace | None, sa
         modules=calls,
     )
     model = names if isinstance(names, nn.Module) else traced
-    devices = {expected.device for each in inputs for expected in each}
-    random = RandomState.now(devices)
+    random = RandomState.now({expected.device for each in inputs for expected in each})
     return Walk(graph, tuple(live), inputs, root_nr, leaves, root, model, random)
 
 
@@ -191,6 +190,8 @@ def leaves_of(names: Names) -> dict[str, Tensor]:
         )
     leaves: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in names.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{name!r} cannot name a tensor: use text that is not empty")
         if not isinstance(tensor, Tensor):
             raise TypeError(f"names[{name!r}] must be a tensor, not a {type(tensor).__name__}")
         if tensor.is_leaf and not is_lazy(tensor):
@@ -204,6 +205,8 @@ class _Joint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         return torch.zeros(())
+
+    jvp = forward  # a model may run in forward-mode differentiation
 
 
 def joint(tensors: Iterable[Tensor]) -> Tensor:

@@ -112,6 +112,10 @@ def test_what_gradcheck_refuses() -> None:
     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
     with pytest.raises(UsageError, match="must be a scalar"):
         gradcheck(lambda: x * 2, {"x": x})
+    with pytest.raises(UsageError, match="the loss is complex"):
+        gradcheck(lambda: x.sum() * 1j, {"x": x})
+    with pytest.raises(TypeError, match="must be a tensor, not a float"):
+        gradcheck(lambda: 3.0, {"x": x})  # type: ignore[arg-type, return-value]
     with pytest.raises(UsageError, match="none of the parameters"):
         gradcheck(lambda: torch.ones(()), {"x": x})
     calls: list[int] = []

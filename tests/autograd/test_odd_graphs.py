@@ -555,6 +555,8 @@ MISUSE: list[tuple[Callable[[], object], str]] = [
     (lambda: walk([ROOT]), "not a list"),  # type: ignore[arg-type]
     (lambda: walk(ROOT, [ROOT]), "names must be a model or tensors by name"),  # type: ignore[arg-type]
     (lambda: walk(ROOT, {"x": 1}), r"names\['x'\] must be a tensor"),  # type: ignore[dict-item]
+    (lambda: walk(ROOT, {0: leaf(1)}), "0 cannot name a tensor"),  # type: ignore[dict-item]
+    (lambda: walk(ROOT, {"": leaf(1)}), "'' cannot name a tensor"),
     (lambda: call_node(ROOT.grad_fn, 1.0), "must be a tensor or None"),  # type: ignore[arg-type]
     (lambda: record(walk(ROOT), 1.0), "the gradient must be a tensor"),  # type: ignore[arg-type]
 ]

@@ -291,3 +291,12 @@ def test_memory_of_a_result_that_holds_no_tensor_is_said_to_be_unknown() -> None
     shown = str(summary(Policy(3, 2), torch.randn(4, 3)))
     assert "the memory kept for backward is not known: no tensor is found in a Categorical" in shown
     assert summary(nn.Linear(3, 2), torch.randn(4, 3)).notes == ()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+def test_in_forward_mode_differentiation_the_memory_is_the_same() -> None:
+    model, x = nn.Linear(3, 2), torch.randn(4, 3)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        assert summary(model, dual).saved_bytes == summary(model, x).saved_bytes
