@@ -287,8 +287,24 @@ def kinds_of_caches() -> list[type]:
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:
     """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient."""
-    hooks = _required(leaf, "_backward_hooks", "replaying the hooks of a parameter")
-    return list((hooks or {}).values())
+    return list(hooks_of(leaf).values())
+
+
+def hooks_of(tensor: Tensor) -> dict[int, Any]:
+    """The hooks of a tensor of any shape (``register_hook``): torch's own dictionary, if any."""
+    return _required(tensor, "_backward_hooks", "replaying the hooks of a parameter") or {}
+
+
+@contextmanager
+def same_hooks(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Put the tensors' hooks back as they were."""
+    held = [(hooks, dict(hooks)) for hooks in map(hooks_of, tensors)]
+    try:
+        yield
+    finally:
+        for hooks, before in held:
+            hooks.clear()
+            hooks.update(before)
 
 
 @contextmanager

@@ -19,14 +19,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn.parameter import is_lazy
 
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     has_checkpoints,
+    hooks_of,
     is_function,
     kinds_of_caches,
+    same_hooks,
     without_hooks_after_accumulation,
 )
 
@@ -175,11 +177,13 @@ class Unnamed:
 
     Attributes:
         retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
+        hooked: the tensors of the graph that have hooks: one may take itself off when it runs.
         caches: the results that selective checkpoints keep, and use up in one pass.
         recomputed: what checkpoints run again.
     """
 
     retaining: Sequence[Tensor]
+    hooked: Sequence[Tensor]
     caches: Sequence[dict[Any, Any]]
     recomputed: Recomputed
 
@@ -189,9 +193,10 @@ class Unnamed:
         ids = {id(node) for node in nodes}
         found = _objects({*_kinds_of(Tensor), *kinds_of_caches()})
         inner = [one for one in found if _retains(one) and id(one.grad_fn) in ids]
+        hooked = [one for one in found if _has_hooks(one) and id(_node_of(one)) in ids]
         functions = [node for node in nodes if is_function(node)]
         recomputed = Recomputed.search(nodes if has_checkpoints(found) else functions)
-        return cls(inner, _caches(found), recomputed)
+        return cls(inner, hooked, _caches(found), recomputed)
 
     @contextmanager
     def same(self) -> Iterator[None]:
@@ -199,7 +204,8 @@ class Unnamed:
         grads = [tensor.grad for tensor in self.retaining]
         kept = [{key: copy(entry) for key, entry in cache.items()} for cache in self.caches]
         try:
-            with same_buffers(self.recomputed.modules), self.recomputed.reusable():
+            hooks = same_hooks(self.hooked)
+            with same_buffers(self.recomputed.modules), self.recomputed.reusable(), hooks:
                 yield
         finally:
             for tensor, grad in zip(self.retaining, grads, strict=True):
@@ -241,6 +247,17 @@ def _retains(tensor: Tensor) -> bool:
         return not tensor.is_leaf and tensor.retains_grad
     except Exception:  # a subclass may refuse any question
         return False
+
+
+def _has_hooks(tensor: Tensor) -> bool:
+    try:
+        return bool(hooks_of(tensor)) and tensor.requires_grad
+    except Exception:  # a subclass may refuse any question
+        return False
+
+
+def _node_of(tensor: Tensor) -> Node:
+    return get_gradient_edge(tensor).node
 
 
 def _caches(objects: Sequence[object]) -> list[dict[Any, Any]]:

@@ -469,6 +469,32 @@ def test_retained_gradients_stay_as_they_were() -> None:
     assert torch.equal(y.grad, 2 * y.detach())
 
 
+def once(tensor: Tensor) -> None:
+    """A hook that takes itself off, as those that solve for a fixed point do."""
+
+    def double(grad: Tensor) -> Tensor:
+        handle.remove()
+        return grad * 2
+
+    handle = tensor.register_hook(double)
+
+
+def test_hooks_that_take_themselves_off_stay() -> None:
+    x = leaf(3)
+    y = x * 2
+    once(x)
+    once(y)
+    loss = y.sum()
+    walked = walk(loss, {"x": x})
+    record(walked)
+    replay(walked)
+    list(replay_steps(walked))
+    loss.backward()
+    assert torch.equal(x.grad, torch.full((3,), 8.0))
+    assert not x._backward_hooks
+    assert not y._backward_hooks
+
+
 def test_random_state_and_buffers_stay_as_they_were() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
     x = leaf(4, 3)
