@@ -88,9 +88,9 @@ class Here(threading.local):
 
     def __init__(self) -> None:
         self.passes: list[Pass] = []
-        self.calls: list[FrameType] = []
+        self.calls: list[FrameType | None] = []
 
-    def begins(self, frame: FrameType) -> bool:
+    def begins(self, frame: FrameType | None) -> bool:
         """A watched call begins: whether it is in no other."""
         self._drop_stopped()
         self.calls.append(frame)
@@ -99,7 +99,10 @@ class Here(threading.local):
     def ends(self) -> bool:
         """A watched call ends: whether it was in no other, and began while it was watched."""
         self._drop_stopped()
-        return bool(self.calls and self.calls.pop()) and not self.calls
+        if not self.calls:
+            return False
+        self.calls.pop()
+        return not self.calls
 
     def _drop_stopped(self) -> None:
         while self.calls and not is_running(self.calls[-1]):

@@ -297,7 +297,7 @@ def hooks_of(tensor: Tensor) -> dict[int, Any]:
 
 @contextmanager
 def same_hooks(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Put the tensors' hooks back as they were."""
+    """Put the hooks of tensors of any shape back as they were."""
     held = [(hooks, dict(hooks)) for hooks in map(hooks_of, tensors)]
     try:
         yield

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from inspect import currentframe
 from types import FrameType
 from typing import Any
 
@@ -180,12 +181,20 @@ class OwnHook:
         return getattr, (nullcontext(), "__exit__")
 
 
-def is_running(frame: FrameType) -> bool:
+def frame_of_call() -> FrameType | None:
+    """The frame that runs the hook which asks: it ends when the call of the module does."""
+    frame = currentframe()
+    for _ in range(3):  # this function, the hook and OwnHook
+        frame = frame and frame.f_back
+    return frame
+
+
+def is_running(frame: FrameType | None) -> bool:
     """Whether a function of this thread has not returned yet.
 
     torch calls no hook after a forward pass that Ctrl-C ends.
     """
-    one: FrameType | None = sys._getframe()
+    one = currentframe()
     while one is not None and one is not frame:
         one = one.f_back
     return one is not None
@@ -198,7 +207,7 @@ class _Active:
     path: str
     call: int | None
     error: BaseException | None
-    frame: FrameType
+    frame: FrameType | None
 
 
 def _watch(
@@ -211,7 +220,7 @@ def _watch(
             while active and not is_running(active[-1].frame):
                 active.pop()
             call = log.begin(module, path, len(active), (args, kwargs)) if log else None
-            active.append(_Active(path, call, sys.exception(), sys._getframe(2)))
+            active.append(_Active(path, call, sys.exception(), frame_of_call()))
             trace.note(path, call)
 
     def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:

@@ -79,7 +79,7 @@ def entries_of(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def own_parameters(model: nn.Module, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's parameters by name; those known while ``functional_call`` runs it with others."""
+    """A model's parameters, of any shape, by name; ``known`` while ``functional_call`` has others."""
     found: dict[str, Tensor] = dict(model.named_parameters())
     own = all(isinstance(one, nn.Parameter) for one in found.values())
     return found if own else dict(known)

@@ -6,7 +6,6 @@ It looks on: no gradient, random number or buffer of the training differs for it
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import warnings
 from collections import deque
@@ -35,7 +34,7 @@ from mnist_cli.autograd.problems import (
     problem_of,
 )
 from mnist_cli.autograd.torch_private import at_end_of_backward, backward_id, is_transformed
-from mnist_cli.autograd.tracing import ModuleTrace, OwnHook, trace_modules
+from mnist_cli.autograd.tracing import ModuleTrace, OwnHook, frame_of_call, trace_modules
 from mnist_cli.autograd.unwrapping import check_watchable, entries_of, own_parameters, unwrapped
 
 READ_AFTER = 1000
@@ -168,7 +167,7 @@ class Watch:
         if backward_id() != -1:  # a checkpoint runs a part again
             return
         here = self._here
-        if not here.begins(sys._getframe(2)):
+        if not here.begins(frame_of_call()):
             return
         if module is self._model and len(self._hooked) > 1:
             self._unhook(*(one for one in self._hooked if one is not module))
