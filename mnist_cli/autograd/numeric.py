@@ -172,8 +172,9 @@ def _check(
     name: str, leaf: Tensor, gradient: Tensor, evaluate: _Evaluation, samples: int, seed: int
 ) -> GradientCheck:
     leaf, gradient = _real(leaf.data), _real(gradient)
-    generator = torch.Generator().manual_seed(seed)
-    places = torch.randperm(leaf.numel(), generator=generator)[:samples].sort().values.tolist()
+    generator = torch.Generator("cpu").manual_seed(seed)
+    order = torch.randperm(leaf.numel(), generator=generator, device="cpu")
+    places = order[:samples].sort().values.tolist()
     largest = float(gradient.abs().max()) if gradient.numel() else 0.0
     entries = tuple(_entry(leaf, gradient, place, largest, evaluate) for place in places)
     return GradientCheck(name, entries)
@@ -187,7 +188,9 @@ def _real(tensor: Tensor) -> Tensor:
 def _entry(
     leaf: Tensor, gradient: Tensor, place: int, largest: float, evaluate: _Evaluation
 ) -> EntryCheck:
-    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), leaf.shape))
+    index = tuple(
+        int(i) for i in torch.unravel_index(torch.tensor(place, device="cpu"), leaf.shape)
+    )
     analytic = float(gradient[index])
     step = STEP * max(1.0, abs(float(leaf[index])))
     wide = _slopes(leaf, index, step, evaluate)

@@ -148,3 +148,11 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
     for loss in (lambda: (x / x).sum(), lambda: x.log().sum()):
         with pytest.raises(NonFiniteError, match=r"the loss is (nan|-inf)"):
             gradcheck(loss, {"x": x})
+
+
+def test_the_default_device_makes_no_difference() -> None:
+    """With ``torch.set_default_device("cuda")`` the generator of the entries is on the CPU too."""
+    x = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    with torch.device("meta"):
+        (check,) = gradcheck(lambda: (x * x).sum(), {"x": x})
+    assert len(check.smooth) == 3
