@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mnist_cli.autograd import comparing, query, replaying, writing
 from mnist_cli.autograd.attributing import attributed
 from mnist_cli.autograd.bits import tensors_in
-from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, parameter_table
+from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, of_node, parameter_table
 from mnist_cli.autograd.document import load
 from mnist_cli.autograd.graph import GradGraph, Node, Verdict
 from mnist_cli.autograd.recording import Recording, kept_bytes, record
@@ -302,7 +302,8 @@ def _context(root: Tensor, model: nn.Module | None) -> dict[str, Any]:
 def findings(walked: Walk, recording: Recording) -> tuple[Diagnosis, ...]:
     """Every finding, with dead units counted if the recording kept the gradients.
 
-    If a value is not finite, the saved tensors are searched for the first.
+    If a value is not finite, the saved tensors are searched for the first. A loss may be the only
+    one: a logarithm keeps its argument, and the gradient of a sum is 1.
 
     Raises:
         UsageError: the graph was freed.
@@ -313,7 +314,11 @@ def findings(walked: Walk, recording: Recording) -> tuple[Diagnosis, ...]:
     loss = _context(root, None).get("loss", 0.0) if isinstance(root, Tensor) else 0.0
     if math.isfinite(loss) and all(one.kind != "not-finite" for one in found):
         return found
-    return diagnose(recording.graph, units, first_not_finite(walked))
+    found = diagnose(recording.graph, units, first_not_finite(walked))
+    if any(one.kind == "not-finite" for one in found):
+        return found
+    message = f"The loss is {loss}; the gradients, and the values that the graph keeps, are finite."
+    return (of_node("not-finite", recording.graph.nodes[0], message), *found)
 
 
 def _hints(graph: GradGraph) -> Iterator[str]:

@@ -287,12 +287,13 @@ def kinds_of_caches() -> list[type]:
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:
     """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient."""
-    return list(hooks_of(leaf).values())
+    hooks = _required(leaf, "_backward_hooks", "replaying the hooks of a parameter")
+    return list((hooks or {}).values())
 
 
 def hooks_of(tensor: Tensor) -> dict[int, Any]:
     """The hooks of a tensor of any shape (``register_hook``): torch's own dictionary, if any."""
-    return _required(tensor, "_backward_hooks", "replaying the hooks of a parameter") or {}
+    return getattr(tensor, "_backward_hooks", None) or {}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -193,7 +193,7 @@ class Unnamed:
         ids = {id(node) for node in nodes}
         found = _objects({*_kinds_of(Tensor), *kinds_of_caches()})
         inner = [one for one in found if _retains(one) and id(one.grad_fn) in ids]
-        hooked = [one for one in found if _has_hooks(one) and id(_node_of(one)) in ids]
+        hooked = [one for one in found if _is_hooked(one, ids)]
         functions = [node for node in nodes if is_function(node)]
         recomputed = Recomputed.search(nodes if has_checkpoints(found) else functions)
         return cls(inner, hooked, _caches(found), recomputed)
@@ -249,15 +249,12 @@ def _retains(tensor: Tensor) -> bool:
         return False
 
 
-def _has_hooks(tensor: Tensor) -> bool:
+def _is_hooked(tensor: Tensor, ids: Set[int]) -> bool:
+    """Whether a tensor of any shape has hooks, and one of these nodes."""
     try:
-        return bool(hooks_of(tensor)) and tensor.requires_grad
+        return bool(hooks_of(tensor)) and id(get_gradient_edge(tensor).node) in ids
     except Exception:  # a subclass may refuse any question
         return False
-
-
-def _node_of(tensor: Tensor) -> Node:
-    return get_gradient_edge(tensor).node
 
 
 def _caches(objects: Sequence[object]) -> list[dict[Any, Any]]:

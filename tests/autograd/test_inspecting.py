@@ -254,6 +254,14 @@ def test_the_node_before_a_layer_that_got_nan_is_named(cast: bool) -> None:
     assert re.search(r"holds NaN or infinity \(mat1\); node \d+, LogBackward0", found[0].message)
 
 
+def test_a_loss_that_alone_is_not_finite_is_a_finding() -> None:
+    x = torch.ones(3, requires_grad=True)
+    report = inspect(lambda: x.neg().log().sum(), {"x": x})
+    assert [(one.kind, one.node) for one in report.findings] == [("not-finite", 0)]
+    assert report.findings[0].message.startswith("The loss is nan")
+    assert "healthy" not in repr(report)
+
+
 class Causal(nn.Module):
     """Attends to the past by the mask of minus infinity that torch makes."""
 
