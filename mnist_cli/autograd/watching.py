@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from mnist_cli.autograd import bits
 from mnist_cli.autograd.diagnosing import diagnose, parameter_table
@@ -201,7 +201,10 @@ class Watch:
             if self.passes % self._every == 0:
                 self._arm()
         for place, output in enumerate(outputs):
-            handle = output.register_hook(partial(self._arrived, one, place))
+            hook = unserializable_hook(
+                partial(self._arrived, one, place)
+            )  # saved without a warning
+            handle = output.register_hook(hook)
             if output.is_leaf:
                 self._on_leaves.setdefault(one, []).append(handle)
         if self._later:

@@ -482,6 +482,14 @@ def test_a_model_that_runs_with_other_weights_is_watched_by_its_own() -> None:
     assert watched.first_problem.parameters == ("weight", "bias")
 
 
+def test_an_output_is_saved_without_a_warning() -> None:
+    model = nn.Linear(5, 2)
+    with warnings.catch_warnings(), watch(model):
+        warnings.simplefilter("error")
+        output = model(torch.ones(3, 5))
+        assert torch.equal(pickle.loads(pickle.dumps(output)), output)
+
+
 def test_outputs_that_are_leaves_keep_no_hook() -> None:
     class Prompt(nn.Module):
         def __init__(self) -> None:
