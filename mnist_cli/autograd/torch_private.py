@@ -286,9 +286,15 @@ def kinds_of_caches() -> list[type]:
 
 
 def hooks_before_accumulation(leaf: Tensor) -> list[Callable[[Tensor], Tensor | None]]:
-    """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient."""
+    """A leaf's own hooks (``register_hook``), in the order in which they act on its gradient.
+
+    Without those of ``register_multi_grad_hook``: they change nothing, and refuse to run outside of
+    ``backward``.
+    """
     hooks = _required(leaf, "_backward_hooks", "replaying the hooks of a parameter")
-    return list((hooks or {}).values())
+    theirs = vars(torch.autograd.graph)
+    every = (hooks or {}).values()
+    return [one for one in every if getattr(one, "__globals__", None) is not theirs]
 
 
 def hooks_of(tensor: Tensor) -> dict[int, Any]:

@@ -201,9 +201,7 @@ class Watch:
             if self.passes % self._every == 0:
                 self._arm()
         for place, output in enumerate(outputs):
-            hook = unserializable_hook(
-                partial(self._arrived, one, place)
-            )  # saved without a warning
+            hook = unserializable_hook(partial(self._arrived, one, place))
             handle = output.register_hook(hook)
             if output.is_leaf:
                 self._on_leaves.setdefault(one, []).append(handle)

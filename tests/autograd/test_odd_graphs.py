@@ -479,6 +479,16 @@ def once(tensor: Tensor) -> None:
     handle = tensor.register_hook(double)
 
 
+@pytest.mark.parametrize("mode", ["all", "any"])
+def test_a_hook_of_several_leaves_is_not_replayed(mode: Any) -> None:
+    model, seen = nn.Linear(3, 2), []
+    leaves = list(model.parameters())
+    torch.autograd.graph.register_multi_grad_hook(leaves, seen.append, mode=mode)
+    walked = walk(model(torch.ones(1, 3)).sum(), model)
+    assert judge(replay(walked), record(walked)).exact
+    assert len(seen) == 1
+
+
 def test_hooks_that_take_themselves_off_stay() -> None:
     x = leaf(3)
     y = x * 2
