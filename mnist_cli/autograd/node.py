@@ -235,7 +235,7 @@ def call(
             return _call_custom(node, handed)
         results = node(*grads)  # type: ignore[operator]
     except RuntimeError as error:
-        explain(name(node), error)
+        explain(name(node), error, by_hand=True)
     return results if isinstance(results, tuple) else (results,)
 
 

@@ -91,7 +91,8 @@ def gradcheck(
     Args:
         loss: evaluates the scalar loss () from the parameters as they are.
         parameters: float64 or complex128 leaves by name; changed during the check, and restored.
-            Real and imaginary part of an entry are checked apart, as the last index tells.
+            Real and imaginary part of an entry are checked apart, as the last index tells. What else
+            the loss changes, as batch norm its buffers, stays changed.
         samples: entries of each parameter, or all if it has fewer.
         seed: chooses the entries, and is the random state of each evaluation.
 

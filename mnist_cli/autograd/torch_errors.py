@@ -30,12 +30,17 @@ _KNOWN = (
 )
 
 
-def explain(what: str, error: RuntimeError) -> NoReturn:
+_SAME = "loss.backward() meets the same error, with torch's traceback."
+_BY_HAND = "A call by hand runs no hooks, such as those that gather a sharded model's weights."
+
+
+def explain(what: str, error: RuntimeError, *, by_hand: bool = False) -> NoReturn:
     """Turn torch's errors of a backward pass into ours, and raise all others again.
 
     Args:
         what: the node, or the pass.
         error: torch's.
+        by_hand: whether the node was called outside of the engine, which may then succeed.
 
     Raises:
         UsageError: the graph was freed, a saved tensor was overwritten, the graph runs only once,
@@ -55,8 +60,7 @@ def explain(what: str, error: RuntimeError) -> NoReturn:
         ) from error
     if _is_refusal(error, text):
         raise UsageError(
-            f"{what} cannot run: {text.strip().splitlines()[0]}",
-            "loss.backward() meets the same error, with torch's traceback.",
+            f"{what} cannot run: {text.strip().splitlines()[0]}", _BY_HAND if by_hand else _SAME
         ) from error
     raise error
 

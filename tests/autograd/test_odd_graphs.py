@@ -469,6 +469,19 @@ def test_retained_gradients_stay_as_they_were() -> None:
     assert torch.equal(y.grad, 2 * y.detach())
 
 
+def test_a_refusal_of_a_call_by_hand_does_not_speak_of_backward() -> None:
+    """A sharded model's weights are gathered by hooks, which a replay does not run."""
+    x, weight = torch.ones(1, 3), leaf(3, 3)
+    loss = (leaf(1, 3) @ weight).sum() + x.sum()
+    held, size = weight.untyped_storage(), weight.untyped_storage().nbytes()
+    walked = walk(loss, {"weight": weight})
+    held.resize_(0)
+    with pytest.raises(UsageError, match="cannot run") as caught:
+        replay(walked)
+    assert "runs no hooks" in caught.value.hint
+    held.resize_(size)
+
+
 def once(tensor: Tensor) -> None:
     """A hook that takes itself off, as those that solve for a fixed point do."""
 
