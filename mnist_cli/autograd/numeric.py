@@ -91,8 +91,8 @@ def gradcheck(
     Args:
         loss: evaluates the scalar loss () from the parameters as they are.
         parameters: float64 or complex128 leaves by name; changed during the check, and restored.
-            Real and imaginary part of an entry are checked apart, as the last index tells. What else
-            the loss changes, as batch norm its buffers, stays changed.
+            The real and the imaginary part of an entry are checked separately; the last index
+            names the part. Other changes by the loss, such as to batch norm's buffers, remain.
         samples: entries of each parameter, or all if it has fewer.
         seed: chooses the entries, and is the random state of each evaluation.
 
@@ -100,8 +100,8 @@ def gradcheck(
         One check for each parameter that requires a gradient, in their order.
 
     Raises:
-        UsageError: a parameter has fewer bits than float64, the loss is not a real scalar, does not
-            depend on any parameter, or is not the same when evaluated twice.
+        UsageError: a parameter has fewer bits than float64; or the loss is not a real scalar,
+            depends on no parameter, or differs when evaluated twice.
         NonFiniteError: the loss is not finite.
         TypeError: the loss is not a tensor.
     """

@@ -29,9 +29,9 @@ from mnist_cli.autograd.walking import joint, walk
 def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     """Run a module once and list its calls: shapes, parameters, multiply-adds, saved memory.
 
-    The module runs in the mode that it is in, with gradients, and is left as it was: its buffers,
-    its mode, and the random state of torch, Python and NumPy. A module with lazy parameters is copied first. No backward
-    pass runs.
+    The module runs in its present mode, with gradients. Its buffers, its mode, and the random state
+    of torch, Python and NumPy do not change. A module with lazy parameters is copied first. No
+    backward pass runs.
 
     Args:
         module: any module.
