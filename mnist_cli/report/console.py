@@ -169,7 +169,10 @@ def percent(fraction: float) -> str:
 
 def make_table(*columns: str, title: str | None = None) -> Table:
     """A table without lines: the first column aligned left, the others right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    heading = None if title is None else escape(title)
+    table = Table(
+        title=heading, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for position, column in enumerate(columns):
         table.add_column(escape(column), justify="left" if position == 0 else "right")
     return table

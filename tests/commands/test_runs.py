@@ -86,6 +86,13 @@ def test_every_order_that_is_offered_is_there() -> None:
     assert tuple(runlist.SORTS) == get_args(get_args(command.SortOption)[0])
 
 
+def test_brackets_in_the_name_of_the_folder_are_no_markup(run: Run, folder: Path) -> None:
+    named = folder.rename("[bold] runs")
+    outcome = run("runs", "--runs", named)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0].strip() == "[bold] runs/"
+
+
 def test_no_runs_are_no_failure(run: Run) -> None:
     for _ in range(2):
         outcome = run("runs")
