@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from mnist_cli.api.cautions import caution
 from mnist_cli.api.loaded import Classifier
 from mnist_cli.config import choices
 from mnist_cli.config.normalisations import NAMED, MeanStd
@@ -18,6 +19,7 @@ from mnist_cli.devices.device import resolve_precision
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import UsageError
 from mnist_cli.inference.scorer import Scorer
+from mnist_cli.networks.score_form import WARNING, are_probabilities
 from mnist_cli.networks.source import reason
 from mnist_cli.networks.stated import stated_by
 
@@ -161,6 +163,9 @@ def width_of(scorer: Scorer) -> int:
         ) from error
     try:
         with torch.no_grad(), scorer.precision.autocast():
-            return cast(int, scorer.model(images).shape[1])
+            scores = cast(Tensor, scorer.model(images))
     finally:
         scorer.model.train(was_training)
+    if are_probabilities(scores):
+        caution(f"{scorer.name} {WARNING}")
+    return scores.shape[1]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mnist_cli.errors import Caution, OwnCodeError, UsageError
 from mnist_cli.networks.global_state import seeded
+from mnist_cli.networks.score_form import WARNING, are_probabilities
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
@@ -106,6 +107,8 @@ def _try_out(subject: Subject) -> int:
         _require_parameters(subject, loose)
         _require_same_entries(subject, before, _registered(network))
         scores = _evaluate(subject, network, FEW)
+        if are_probabilities(scores):
+            subject.caution(WARNING)
         _evaluate(subject, network, 1)
     with seeded(1):
         other = subject.build(True)
@@ -148,10 +151,7 @@ def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
 
 @contextlib.contextmanager
 def _naming_the_form() -> Iterator[None]:
-    """Name the shape of images if the layers of a network expect another shape.
-
-    torch has no class for such errors; errors of layers and of matrix products have these words.
-    """
+    """Name the shape of images if the layers expect another, by the words of torch's errors."""
     try:
         yield
     except OwnCodeError as error:

@@ -102,6 +102,12 @@ def test_a_module_is_scored_as_by_hand(run: Run) -> None:
     assert mnist.evaluate(network, dataset="digits").loss == pytest.approx(loss, rel=1e-5)
 
 
+def test_probabilities_in_place_of_scores_are_said() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.Softmax(1))
+    with pytest.warns(mnist.Caution, match="Sequential returns probabilities, not scores"):
+        mnist.evaluate(module, dataset="digits")
+
+
 def test_a_class_states_its_normalisation() -> None:
     seen = []
 
