@@ -87,8 +87,18 @@ def _differs(path: Path, sha256: str) -> bool:
 def _execute(module: ModuleType, source: bytes, path: Path) -> None:
     vars(module).setdefault("print", _print_aside)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
-    with running(path.name, "cannot be imported", path.parent):
+    with running(path.name, "cannot be imported", path.parent), _arguments_hidden(path):
         exec(_compiled(source, path), vars(module))
+
+
+@contextlib.contextmanager
+def _arguments_hidden(path: Path) -> Iterator[None]:
+    """Show the file no arguments: a parser at its top would take this program's for its own."""
+    kept, sys.argv = sys.argv, [str(path)]
+    try:
+        yield
+    finally:
+        sys.argv = kept
 
 
 def own_globals(module: ModuleType) -> dict[str, object]:
@@ -175,7 +185,7 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        failure = OwnCodeError(f"{what} {doing}: {_explained(error, beside)}")
+        failure = OwnCodeError(f"{what} {doing}: {_explained(error, beside)}", _way_out(error))
         _release_hooks(error)
         raise failure from error
     finally:
@@ -183,6 +193,18 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
             sys.path.remove(beside)
         if beside not in sys.path:
             sys.path.append(beside)
+
+
+def _way_out(error: BaseException) -> str:
+    """What to do about a failed import; empty for other errors."""
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            "The file can import what is beside it, what is installed, and what is in the folders "
+            "of PYTHONPATH, such as the root of its project."
+        )
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "The file is run on its own, outside a package: import by name, without the dot."
+    return ""
 
 
 def blamed(error: BaseException) -> UsageError | None:
@@ -244,9 +266,10 @@ def _last_own_line(error: BaseException, folder: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """An error's type and the first line of its message."""
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {line:.300}" if line else type(error).__name__
+    """An error's type and the first line of its message, and the next if the first announces it."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    said = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+    return f"{type(error).__name__}: {said:.300}" if said else type(error).__name__
 
 
 def _is_beside(filename: str, folder: str) -> bool:

@@ -95,6 +95,18 @@ def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     assert own_network.changes(model, {}) != ()
 
 
+def test_a_parser_at_its_top_sees_no_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of this program would fail, or change the network unseen by a resumed run."""
+    typed = ["mnist", "train", "--lr", "3"]
+    monkeypatch.setattr("sys.argv", typed)
+    parser = "import argparse\nparser = argparse.ArgumentParser()\n"
+    taken = "parser.add_argument('--lr', default=1)\nassert parser.parse_args().lr == 1\n"
+    models.build(named(tmp_path, parser + taken + NET), 10)
+    assert sys.argv is typed
+
+
 def test_what_it_prints_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = (
         "print('imported')\n"
@@ -131,6 +143,7 @@ def test_a_lazy_layer_that_never_runs_is_named(tmp_path: Path) -> None:
         ("class Net(:\n", ["net.py, line 1", "invalid syntax", "class Net(:"]),
         ("import no_such_module_here\n", ["cannot be imported", "line 1", "ModuleNotFoundError"]),
         ("exit(3)\n", ["cannot be imported", "SystemExit: 3"]),
+        ("raise ValueError('two lines:\\n  the cause')\n", ["ValueError: two lines: the cause"]),
         ("from torch import nn\nclass A(nn.Module): pass\n", ["has no class Net", "It has: A."]),
         ("x = 1\n", ["has no class Net", "none that subclasses torch.nn.Module"]),
         ("class Net: pass\n", ["does not subclass torch.nn.Module"]),
@@ -171,6 +184,20 @@ def test_what_is_refused(tmp_path: Path, source: str, words: list[str]) -> None:
         source = source.replace("        self.fc = nn.Linear(784, 10)\n", "\n", 1)
     message = refusal(named(tmp_path, source))
     assert all(word in message for word in words), message
+
+
+@pytest.mark.filterwarnings("ignore::ImportWarning")
+@pytest.mark.parametrize(
+    ("source", "way_out"),
+    [
+        ("import no_such_module_here\n", "the folders of PYTHONPATH"),
+        ("from .blocks import Block\n", "without the dot"),
+    ],
+)
+def test_a_failed_import_has_a_way_out(tmp_path: Path, source: str, way_out: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        models.build(named(tmp_path, source), 10)
+    assert way_out in caught.value.hint
 
 
 @pytest.mark.parametrize(
