@@ -169,7 +169,18 @@ class TableReader:
 
 
 def _find_label(table: npt.NDArray[Any], start: int) -> int:
-    """The first column, or the last one if it has fewer different values, but at least two."""
+    """The first column, or the last one if it has fewer different values, but at least two.
+
+    Classes are usually numbered without a gap, and the pixels of a corner are not: that counts more.
+    """
     last = table.shape[1] - 1
-    first_values, last_values = (len(np.unique(table[:, one])) for one in (start, last))
-    return last if first_values < 2 <= last_values or 2 <= last_values < first_values else start
+    first_values, last_values = (np.unique(table[:, one]) for one in (start, last))
+    if _counts(first_values) != _counts(last_values):
+        return last if _counts(last_values) else start
+    fewer = 2 <= len(last_values) < len(first_values)
+    return last if fewer or len(first_values) < 2 <= len(last_values) else start
+
+
+def _counts(values: npt.NDArray[Any]) -> bool:
+    """Whether sorted values are whole numbers without a gap, more than one."""
+    return len(values) > 1 and bool((np.diff(values) == 1).all()) and float(values[0]).is_integer()

@@ -81,6 +81,16 @@ def test_each_form_gives_the_same_bytes(tmp_path: Path, form: str, packed: bool)
     assert bool(guessed) is ("no header" in form)
 
 
+@pytest.mark.parametrize("place", [0, 784])
+def test_a_corner_of_few_grey_levels_is_no_label(tmp_path: Path, place: int) -> None:
+    images = IMAGES.copy()
+    images[:, 0, 0] = images[:, -1, -1] = 16 * (np.arange(len(images)) % 2)
+    rows = own_csv.read(written(tmp_path, text(labelled(place, images))))
+    assert rows.labels is not None
+    assert rows.labels.tolist() == LABELS.tolist()
+    assert len(set(LABELS.tolist())) > 2
+
+
 @pytest.mark.parametrize("names", [PIXELS, [], ["ImageId", *PIXELS]])
 def test_rows_without_labels(tmp_path: Path, names: list[str]) -> None:
     table = flat() if len(names) < 785 else np.insert(flat(), 0, np.arange(30), axis=1)
