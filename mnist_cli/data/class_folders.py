@@ -75,7 +75,7 @@ def find(root: Path) -> Layout:
         if split in splits
     }
     check_count(root, sum(map(count, (classes, *tests.values()))))
-    remarks = [*_elsewhere(root, place, splits), *_ignored(folders, splits, other)]
+    remarks = [*_elsewhere(root, place, splits), *_ignored(place, folders, splits, other)]
     inner = [one for split in tests for one in folders_of(_inmost(splits[split]))]
     return Layout(
         classes, tests.get("test", {}), tests.get("val", {}), (*inside, *inner), tuple(remarks)
@@ -271,12 +271,20 @@ def _elsewhere(root: Path, place: Path, splits: Mapping[SplitPart, Path]) -> Ite
 
 
 def _ignored(
-    folders: Sequence[Path], splits: Mapping[SplitPart, Path], other: Counter[str]
+    place: Path, folders: Sequence[Path], splits: Mapping[SplitPart, Path], other: Counter[str]
 ) -> Iterator[str]:
     """Remarks on folders and files that were not used."""
+    if loose := [one.name for one in sorted(place.iterdir()) if is_picture_name(one)]:
+        more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
+        yield f"not used: {loose[0]}{more}, in no folder of a class"
     apart = [one.name for one in folders if splits and one not in splits.values()]
     if apart:
         yield f"not used: {', '.join(f'{name}/' for name in apart)}"
     if other:
         kinds = ", ".join(sorted(kind or "no extension" for kind in other)[:LISTED])
-        yield f"{other.total():,} files ignored that are not pictures ({kinds})"
+        what = (
+            "file ignored that is not a picture"
+            if other.total() == 1
+            else ("files ignored that are not pictures")
+        )
+        yield f"{other.total():,} {what} ({kinds})"

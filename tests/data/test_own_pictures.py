@@ -75,6 +75,16 @@ def test_what_is_passed_over(tmp_path: Path) -> None:
     assert "2 files ignored that are not pictures (.csv, .db)" in data.remarks
 
 
+def test_pictures_outside_the_folders_of_classes_are_said(tmp_path: Path) -> None:
+    picture_folder(tmp_path, 2)
+    for name in ("loose.png", "other.png"):
+        shutil.copy(tmp_path / "bar/000.png", tmp_path / name)
+    (tmp_path / "bar/notes.txt").write_text("x")
+    remarks = own_data.read_own(tmp_path).remarks
+    assert "not used: loose.png and 1 more, in no folder of a class" in remarks
+    assert "1 file ignored that is not a picture (.txt)" in remarks
+
+
 def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> None:
     picture_folder(tmp_path, 3)
     Image.new("RGB", (100, 50), (255, 0, 0)).save(tmp_path / "bar" / "red.jpg")
