@@ -60,8 +60,13 @@ class Classifier(nn.Module):
         """Map images (N, 1, 28, 28) to log-probabilities (N, classes), float32.
 
         Raises:
-            UsageError: images of another shape or type, or floating point far beyond 0 to 1.
+            UsageError: no tensor, images of another shape or type, or far beyond 0 to 1.
         """
+        if not isinstance(images, Tensor):
+            raise UsageError(
+                f"the images are a {type(images).__name__}, not a tensor",
+                "Convert an array with torch.from_numpy; mnist_cli.predict takes pictures.",
+            )
         with Precision(self.precision, images.device.type).autocast():
             normalised = self.normalisation(self._levels(images))
             if isinstance(self.network, Ensemble):

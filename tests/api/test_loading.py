@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from recipe import TINY
@@ -108,6 +109,7 @@ def test_other_types_of_weights(run: Run) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (np.zeros((1, 1, 28, 28)), "a ndarray, not a tensor"),
         (torch.zeros(28, 28), r"the shape \(28, 28\), not \(N, 1, 28, 28\)"),
         (torch.zeros(2, 3, 28, 28), r"shape \(2, 3, 28, 28\)"),
         (torch.zeros(2, 1, 28, 28, dtype=torch.int64), "int64, neither uint8"),
@@ -115,7 +117,7 @@ def test_other_types_of_weights(run: Run) -> None:
         (torch.full((2, 1, 28, 28), -2.5), "do not normalise"),
     ],
 )
-def test_wrong_images(wrong: Tensor, message: str, run: Run) -> None:
+def test_wrong_images(wrong: Any, message: str, run: Run) -> None:
     with pytest.raises(errors.UsageError, match=message):
         mnist.load(run)(wrong)
 
