@@ -81,14 +81,14 @@ def inspect_grad(
     from mnist_cli.gradients.request import Request
     from mnist_cli.gradients.view import View
     from mnist_cli.inference.opened import DataSource
-    from mnist_cli.report.console import warn
+    from mnist_cli.report.console import note
 
     if expr is not None:
         into = (orders or flags.ORDERS) if create_graph else None
         answers.formula(expr, at or (), const or (), grad, into, seed or 0, as_json=as_json)
         return
     request = Request(
-        source=DataSource(data_dir, dataset, notify=warn),
+        source=DataSource(data_dir, dataset, notify=note),
         model=model,
         split=split,
         count=flags.GRADCHECK_BATCH if gradcheck and batch is None else batch,

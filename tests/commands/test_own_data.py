@@ -165,6 +165,8 @@ def test_its_gradients_replay_and_its_pictures_are_drawn(run: Run, run_of: Path)
     replay = run("inspect-grad", run_of, "--replay", "--batch-size", 4, "--json", "--out", "g")
     assert replay.code == 0, replay.err
     assert replay.document["dataset"] == "pics"
+    assert "pics: 3 classes" in replay.err
+    assert "warning" not in replay.err
     drawn = run("plot", run_of, "--only", "confusion,maximised", "--out", "p", "--json")
     assert drawn.code == 0, drawn.err
 
