@@ -228,7 +228,7 @@ def _check_classes(path: Path, classes: Sequence[str]) -> None:
         )
         raise DataError(
             f"{path} has {what}: 2 to {MAX_CLASSES:,} classes are supported",
-            "Images of each class go into a folder of their own: path/CLASS/….png.",
+            "In a file, the labels name the classes; of pictures, the folders: path/CLASS/….png.",
         )
 
     wrong = next((name for name in classes if not _can_be_shown(name)), None)
@@ -254,7 +254,8 @@ def _cut_test(path: Path, train: Arrays, classes: Sequence[str]) -> tuple[Arrays
         if len(rows) < 2:
             raise DataError(
                 f"{path}: the class {name!r} has only one image, too few to hold out a test set",
-                "Add images, or a test set: path/train/CLASS/… and path/test/CLASS/….",
+                "Add images, or a test set: path/test/CLASS/… beside path/train, or test.csv beside "
+                "train.csv.",
             )
         count = max(1, round(len(rows) / TEST_SHARE))
         # Sort by the hash of their bytes: random, and the same for the same pixels.
