@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
+NAME = "halves"
+"""Beginning of the names of second threads."""
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -31,7 +34,7 @@ class Pair:
         if not self.parallel:
             return first(), second()
         if self._second is None:
-            self._second = ThreadPoolExecutor(1)
+            self._second = ThreadPoolExecutor(1, NAME)
         other = self._second.submit(second)
         try:
             mine = first()

@@ -187,3 +187,10 @@ def ignore_signals() -> None:
     """Ignore signals from here on: the process has done its work, or another decides its end."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_on_signals() -> None:
+    """Let the system end the process on a signal, unless the shell has set it to be ignored."""
+    for number in NUMBERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)

@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import warnings
 from itertools import takewhile
 from types import FrameType
@@ -19,8 +20,15 @@ from typing import NoReturn, TextIO
 
 import typer
 
+from mnist_cli.base import pair
 from mnist_cli.base.process import abandon_stdout, end
-from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, ignore_signals
+from mnist_cli.base.signals import (
+    ENDINGS,
+    HeldImport,
+    Termination,
+    end_on_signals,
+    ignore_signals,
+)
 from mnist_cli.cli.app import needed
 from mnist_cli.cli.typer_errors import translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
@@ -39,7 +47,10 @@ def main() -> NoReturn:
     arguments, code = sys.argv[1:], 0
     try:
         code = run(arguments)
-        ignore_signals()  # later signals can no longer change anything
+        if _waits_for_threads():
+            end_on_signals()
+        else:
+            ignore_signals()  # later signals can no longer change anything
         sys.stdout.flush()
     except Termination:  # while an error was reported
         code = Terminated.code
@@ -55,6 +66,12 @@ def main() -> NoReturn:
         abandon_stdout()
         code = code or _report(explain(error), arguments)  # a failure keeps its own code
     end(code)
+
+
+def _waits_for_threads() -> bool:
+    """Whether the interpreter waits at its end for threads of a network's file."""
+    others = (one for one in threading.enumerate() if one is not threading.main_thread())
+    return any(not one.daemon and not one.name.startswith(pair.NAME) for one in others)
 
 
 def _show_warning(

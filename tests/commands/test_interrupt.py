@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_files import network_file
 from program import TINY, Run, finish, one_thread, start, start_held, wait_until
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
@@ -122,3 +123,20 @@ def test_a_checkpoint_is_read_while_no_other_process_can_write_it(
     monkeypatch.setattr(checkpoints, "read", read_while_another_tries)
     assert run("train", "--resume", DIRECTORY).code == 0
     assert "is being written by process" in refused[0]
+
+
+def test_a_thread_of_a_networks_file_can_be_ended(tmp_path: Path) -> None:
+    """The interpreter waits for it, after the command is done."""
+    path = network_file(tmp_path / "net.py")
+    with path.open("a") as file:
+        file.write(
+            "\n\nimport threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+        )
+    process = start("model", f"{path}:Net", "--json", environment=one_thread())
+    with process.stdout:
+        while process.stdout.readline() not in ("}\n", ""):
+            pass
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
+    process.stderr.close()
