@@ -49,7 +49,10 @@ PATHS = (
 )
 """The parts of the suite whose results come from arithmetic."""
 
-PROCESSES = ("tests/data/test_workers.py",)
+PROCESSES = (
+    "tests/data/test_workers.py",
+    *("tests/commands/test_cli.py", "tests/commands/test_output.py"),
+)
 """What depends on cores, users and Python, but on no processor."""
 
 NOBODY = 65534

@@ -171,7 +171,13 @@ def show(
     seed: options.SeedOption = None,
     png: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write a picture to this file instead."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            readable=False,
+            help="Write a picture to this file instead.",
+        ),
     ] = None,
     data_dir: options.DataDirOption = options.DATA_DIR,
     as_json: options.JsonOption = False,
@@ -232,7 +238,14 @@ def convert(
     source: NameArgument,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="DIR", help="New folder to write.", show_default=False),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            readable=False,
+            help="New folder to write.",
+            show_default=False,
+        ),
     ],
     target: Annotated[
         Literal["idx", "png"],

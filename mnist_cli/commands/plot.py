@@ -24,6 +24,7 @@ RunsArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="RUN",
+        readable=False,
         help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs. For several runs, their curves are drawn in one figure.",
         autocompletion=completing.complete_runs,

@@ -38,6 +38,7 @@ CheckpointOption = Annotated[
         "--checkpoint",
         "-k",
         metavar="CHECKPOINT",
+        readable=False,
         help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs.",
         autocompletion=completing.complete_runs,

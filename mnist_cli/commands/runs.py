@@ -31,6 +31,7 @@ ComparedArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN",
+        readable=False,
         help="Two or more runs: folders, their names under --runs, or their numbers, such as 12.",
         autocompletion=completing.complete_runs,
         show_default=False,
@@ -41,6 +42,7 @@ ShownArgument = Annotated[
     Path,
     typer.Argument(
         metavar="RUN",
+        readable=False,
         help="A run: a folder, its name under --runs, or its number, such as 12.",
         autocompletion=completing.complete_runs,
         show_default=False,
@@ -50,6 +52,7 @@ RemovedArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN",
+        readable=False,
         help="Runs to delete: folders, their names under --runs, or their numbers, such as 12.",
         autocompletion=completing.complete_runs,
         show_default=False,

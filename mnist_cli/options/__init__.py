@@ -83,6 +83,7 @@ DataDirOption = Annotated[
         "--data-dir",
         envvar="MNIST_DATA_DIR",
         metavar="DIR",
+        readable=False,
         help="Folder of the data sets: a torchvision root, or one with the IDX files.",
         rich_help_panel=DATA,
     ),
@@ -117,7 +118,11 @@ NormaliseOption = Annotated[
 RunsOption = Annotated[
     Path,
     typer.Option(
-        "--runs", metavar="DIR", help="Folder of the run directories.", rich_help_panel=OUTPUT
+        "--runs",
+        metavar="DIR",
+        readable=False,
+        help="Folder of the run directories.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 ConfigOption = Annotated[
@@ -158,13 +163,16 @@ QuietOption = Annotated[
 
 def out(metavar: str, meaning: str) -> Any:
     """The option ``--out`` of a command; ``meaning`` is its help."""
-    return typer.Option("--out", "-o", metavar=metavar, help=meaning, rich_help_panel=OUTPUT)
+    return typer.Option(
+        "--out", "-o", metavar=metavar, readable=False, help=meaning, rich_help_panel=OUTPUT
+    )
 
 
 CheckpointArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="CHECKPOINT",
+        readable=False,
         help="A checkpoint, or a run: its folder, number or name. Default: the newest run under "
         "--runs.",
         autocompletion=complete_runs,

@@ -62,6 +62,7 @@ ResumeFlag = Annotated[
     typer.Option(
         "--resume",
         metavar="[RUN|FILE]",
+        readable=False,
         rich_help_panel=keys.STOPPING,
         help="Continue a run where it stopped, bit for bit. Without a value: the newest "
         "unfinished run. A run that a limit has stopped counts as finished: name it, and raise the "

@@ -236,7 +236,10 @@ def _data_state(name: str, data_dir: Path) -> str:
     if spec.bundled:
         there = importlib.util.find_spec("sklearn") is not None
         return "comes with scikit-learn" + ("" if there else ", which is not installed")
-    located = store.locate(spec, data_dir)
+    try:
+        located = store.locate(spec, data_dir)
+    except OSError as error:
+        return f"{data_dir} cannot be read: {error.strerror}"
     if located.missing:
         return f"not under {data_dir} (mnist data fetch {name})"
     problem = store.glance(located)

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 from command_tree import commands
 from program import Run, shell
-from systems import needs_posix
+from systems import needs_permissions, needs_posix
 
 from mnist_cli import __version__, errors
 from mnist_cli.__main__ import spin_briefly
@@ -202,3 +202,42 @@ def test_a_command_that_refuses_leaves_no_folder(
     done = run(*(str(trained) if word == "RUN" else word for word in words.split()))
     assert (done.code, done.err.count("error: ")) == (code, 1)
     assert {path.name for path in Path().iterdir()} == {"bad.pt", "empty"}
+
+
+def test_each_command_itself_explains_paths_that_cannot_be_read() -> None:
+    """Else Typer refuses them as a wrong usage; root, who may read anything, never sees it."""
+    checked = [
+        (name, word)
+        for name, command in commands().items()
+        if command.callback is not None
+        for word, hint in get_type_hints(command.callback, include_extras=True).items()
+        if "Path" in str(get_args(hint)[:1]) and getattr(get_args(hint)[-1], "readable", False)
+    ]
+    assert checked == []
+
+
+@needs_permissions
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("eval closed.pt", 4),
+        ("model closed.pt", 4),
+        ("plot closed.pt", 4),
+        ("train --resume closed.pt", 4),
+        ("eval closed", 4),
+        ("data show mnist --data-dir closed", 5),
+        ("train --dataset closed.csv", 3),
+        ("runs --runs closed", 2),
+        ("doctor --data-dir closed", 0),
+    ],
+)
+def test_what_may_not_be_read_is_named_with_the_cause(run: Run, words: str, code: int) -> None:
+    for name in ("closed.pt", "closed.csv"):
+        Path(name).touch(0)
+    Path("closed").mkdir(0)
+    try:
+        done = run(*words.split())
+        assert (done.code, done.err.count("error: ")) == (code, int(code > 0))
+        assert "ermission denied" in done.out + done.err
+    finally:
+        Path("closed").chmod(0o700)
