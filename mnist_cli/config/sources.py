@@ -154,7 +154,8 @@ def find_config(name: str, place: str = "--config") -> Path:
         if name.lower() in preset_names():
             return presets_dir() / f"{name.lower()}.toml"
     except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
-        raise UsageError(f"{place} {name}: cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{place} {name}: cannot be read: {reason}") from error
     raise UsageError(
         f"{place} {name}: no preset of that name and no such file",
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",

@@ -162,7 +162,8 @@ def _from_file(path: Path) -> Tensor:
     try:
         return parse_value(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the gradient {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read the gradient {path}: {reason}") from error
 
 
 def _saved_tensor(path: Path) -> Tensor:

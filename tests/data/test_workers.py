@@ -38,8 +38,18 @@ def loader(**values: Any) -> ConventionalLoader:
     return made
 
 
+OTHERS = set[int | None]()
+"""The processes of earlier tests that wait to be collected as garbage."""
+
+
+@pytest.fixture(autouse=True)
+def _count_own() -> None:
+    OTHERS.clear()
+    OTHERS.update(alive())
+
+
 def alive() -> set[int | None]:
-    return {child.pid for child in multiprocessing.active_children()}
+    return {child.pid for child in multiprocessing.active_children()} - OTHERS
 
 
 @pytest.fixture(params=multiprocessing.get_all_start_methods())
