@@ -276,15 +276,11 @@ def _ignored(
     """Remarks on folders and files that were not used."""
     if loose := [one.name for one in sorted(place.iterdir()) if is_picture_name(one)]:
         more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
-        yield f"not used: {loose[0]}{more}, in no folder of a class"
+        yield f"not used: {loose[0]}{more}, outside the class folders"
     apart = [one.name for one in folders if splits and one not in splits.values()]
     if apart:
         yield f"not used: {', '.join(f'{name}/' for name in apart)}"
     if other:
         kinds = ", ".join(sorted(kind or "no extension" for kind in other)[:LISTED])
-        what = (
-            "file ignored that is not a picture"
-            if other.total() == 1
-            else ("files ignored that are not pictures")
-        )
-        yield f"{other.total():,} {what} ({kinds})"
+        files = "file" if other.total() == 1 else "files"
+        yield f"not pictures, ignored: {other.total():,} {files} ({kinds})"

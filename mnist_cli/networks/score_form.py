@@ -8,8 +8,8 @@ ROUNDING = 0.01
 """How far sums of probabilities may be from 1; bf16 rounds to 0.004."""
 
 WARNING = (
-    "returns probabilities, not scores: softmax is applied to them again, so losses and "
-    "probabilities are wrong; let forward return what goes into its softmax"
+    "returns probabilities, not logits: softmax is applied to them again, so losses and "
+    "probabilities are wrong; let forward return the input of its softmax"
 )
 
 

@@ -199,7 +199,7 @@ def _way_out(error: BaseException) -> str:
     """What to do about a failed import; empty for other errors."""
     if isinstance(error, ModuleNotFoundError):
         return (
-            "The file can import what is beside it, what is installed, and what is in the folders "
+            "The file can import modules beside it, installed packages, and modules in the folders "
             "of PYTHONPATH, such as the root of its project."
         )
     if isinstance(error, ImportError) and "relative import" in str(error):

@@ -72,7 +72,7 @@ def test_what_is_passed_over(tmp_path: Path) -> None:
     data = own_data.read_own(tmp_path)
     assert sum(one + other for _, one, other in data.counts()) == 10
     assert "not used: more/" in data.remarks
-    assert "2 files ignored that are not pictures (.csv, .db)" in data.remarks
+    assert "not pictures, ignored: 2 files (.csv, .db)" in data.remarks
 
 
 def test_pictures_outside_the_folders_of_classes_are_said(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_pictures_outside_the_folders_of_classes_are_said(tmp_path: Path) -> Non
         shutil.copy(tmp_path / "bar/000.png", tmp_path / name)
     (tmp_path / "bar/notes.txt").write_text("x")
     remarks = own_data.read_own(tmp_path).remarks
-    assert "not used: loose.png and 1 more, in no folder of a class" in remarks
-    assert "1 file ignored that is not a picture (.txt)" in remarks
+    assert "not used: loose.png and 1 more, outside the class folders" in remarks
+    assert "not pictures, ignored: 1 file (.txt)" in remarks
 
 
 def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> None:
