@@ -104,7 +104,7 @@ def test_a_module_is_scored_as_by_hand(run: Run) -> None:
 
 def test_probabilities_in_place_of_scores_are_said() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.Softmax(1))
-    with pytest.warns(mnist.Caution, match="Sequential returns probabilities, not scores"):
+    with pytest.warns(mnist.Caution, match="Sequential returns probabilities, not logits"):
         mnist.evaluate(module, dataset="digits")
 
 

@@ -162,7 +162,7 @@ def test_a_forward_that_changes_the_state_dict(
             "(self.calls.append(0) or len(self.calls) * x[:, 0, 0, :10])",
             "returns different scores for the same images each time",
         ),
-        ("", f"({FC}.softmax(1) - {FC})", "returns probabilities, not scores"),
+        ("", f"({FC}.softmax(1) - {FC})", "returns probabilities, not logits"),
         ("torch.manual_seed(1)", "0", "seeds torch's generator when it is built"),
         ("", "(torch.manual_seed(1) and 0)", "seeds torch's generator in forward"),
         (
