@@ -170,7 +170,7 @@ def a_state_dict_as_names() -> Made:
 @graph(SHAPES)
 def names_of_others() -> Made:
     model, other, inner = _layers(), leaf(3), leaf(2) * 2
-    leaves = {**dict(model.named_parameters()), "": other, "a.b": inner}
+    leaves = {**dict(model.named_parameters()), "other": other, "a.b": inner}
     return model(torch.randn(6, 4)).sum(), leaves
 
 
