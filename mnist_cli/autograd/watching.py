@@ -201,8 +201,7 @@ class Watch:
             if self.passes % self._every == 0:
                 self._arm()
         for place, output in enumerate(outputs):
-            hook = unserializable_hook(partial(self._arrived, one, place))
-            handle = output.register_hook(hook)
+            handle = output.register_hook(unserializable_hook(partial(self._arrived, one, place)))
             if output.is_leaf:
                 self._on_leaves.setdefault(one, []).append(handle)
         if self._later:
@@ -274,10 +273,12 @@ class Watch:
 
     def _finished(self, passes: Sequence[Pass]) -> Iterator[Record]:
         for one in sorted(passes, key=lambda one: one.step):
-            observer = self._observers.get(one.step)
+            with self._lock:
+                observer = self._observers.pop(one.step, None)
             graph = observer.finish() if observer is not None else None
+            if observer is not None and graph is None:
+                self._observers[one.step] = observer
             if graph is not None:
-                self._observers.pop(one.step, None)
                 findings = diagnose(graph, loss_scale=self._scale())
                 yield Record(one.step, graph, parameter_table(graph), findings)
 

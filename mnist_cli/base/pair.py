@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
-NAME = "halves"
-"""Beginning of the names of second threads."""
+from mnist_cli.base.process import OWN_THREAD
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -34,7 +33,7 @@ class Pair:
         if not self.parallel:
             return first(), second()
         if self._second is None:
-            self._second = ThreadPoolExecutor(1, NAME)
+            self._second = ThreadPoolExecutor(1, OWN_THREAD)
         other = self._second.submit(second)
         try:
             mine = first()

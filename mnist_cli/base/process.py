@@ -15,6 +15,9 @@ from mnist_cli.errors import OutputError
 if TYPE_CHECKING:
     import subprocess
 
+OWN_THREAD = "mnist-"
+"""Beginning of the names of this program's threads that the interpreter waits for at its end."""
+
 _leaves_at_end = False
 
 

@@ -20,8 +20,7 @@ from typing import NoReturn, TextIO
 
 import typer
 
-from mnist_cli.base import pair
-from mnist_cli.base.process import abandon_stdout, end
+from mnist_cli.base.process import OWN_THREAD, abandon_stdout, end
 from mnist_cli.base.signals import (
     ENDINGS,
     HeldImport,
@@ -71,7 +70,7 @@ def main() -> NoReturn:
 def _waits_for_threads() -> bool:
     """Whether the interpreter waits at its end for threads of a network's file."""
     others = (one for one in threading.enumerate() if one is not threading.main_thread())
-    return any(not one.daemon and not one.name.startswith(pair.NAME) for one in others)
+    return any(not one.daemon and not one.name.startswith(OWN_THREAD) for one in others)
 
 
 def _show_warning(

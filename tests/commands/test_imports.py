@@ -139,9 +139,12 @@ def test_mistakes_that_need_no_torch_are_reported_before_it_is_imported(tmp_path
     [
         (
             ["--version"],
-            ("pydantic", "filelock", "hashlib", "mnist_cli.commands.train"),
+            ("pydantic", "filelock", "hashlib", "concurrent.futures", "mnist_cli.commands.train"),
         ),
-        (["--help"], ("pydantic", "filelock", "hashlib", "mnist_cli.commands.train")),
+        (
+            ["--help"],
+            ("pydantic", "filelock", "hashlib", "concurrent.futures", "mnist_cli.commands.train"),
+        ),
         (
             ["train", "--help"],
             ("torch", "filelock", "mnist_cli.runs.listing", "mnist_cli.commands.predict"),
