@@ -24,7 +24,7 @@ from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.autograd.replayed import ReplayStep
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
-from mnist_cli.autograd.undisturbed import RandomState, modules_of, same_buffers
+from mnist_cli.autograd.undisturbed import Held, RandomState, modules_of, same_buffers
 from mnist_cli.autograd.units import dead_units, first_not_finite
 from mnist_cli.autograd.unwrapping import together
 from mnist_cli.autograd.verdict import judge
@@ -201,33 +201,39 @@ def inspect(
         UsageError: the tensor has no graph, the graph was freed, or ``grad`` does not fit.
     """
     names = together(model)
-    with _unchanged(loss, names):
+    with _unchanged(loss, names) as buffers:
         root, traced = _computed(loss, names, modules)
-        return _report(root, traced, names, grad, replay=replay, keep=keep)
+        return _report(root, traced, names, buffers, grad, replay=replay, keep=keep)
 
 
 @contextmanager
-def _unchanged(loss: object, model: Names) -> Iterator[None]:
-    """Undo what the forward pass of a function changes: batch norm counts, dropout draws."""
+def _unchanged(loss: object, model: Names) -> Iterator[Held]:
+    """Undo what the forward pass of a function changes: batch norm counts, dropout draws.
+
+    Yields:
+        The buffers that it changed, filled in at the end: the graph may have saved their values.
+    """
+    changed: Held = []
     if isinstance(loss, Tensor) or not callable(loss):
-        yield
+        yield changed
         return
-    devices = {leaf.device for leaf in leaves_of(model).values()}
-    buffers = same_buffers(modules_of(model))
-    with RandomState.now(devices).used(), buffers:
-        yield
+    random = RandomState.now({leaf.device for leaf in leaves_of(model).values()})
+    with random.used(), same_buffers(modules_of(model), changed, moves=True):
+        yield changed
 
 
 def _report(
     root: Tensor,
     traced: ModuleTrace | None,
     model: Names,
+    buffers: Held,
     grad: Tensor | None,
     *,
     replay: bool,
     keep: bool,
 ) -> Report:
-    walked = walk(root, model if model is not None or traced is None else traced.model, traced)
+    named = model if model is not None or traced is None else traced.model
+    walked = replace(walk(root, named, traced), buffers=buffers)
     notes = []
     if traced is None and (graph := attributed(walked.graph)) is not walked.graph:
         walked = replace(walked, graph=graph)

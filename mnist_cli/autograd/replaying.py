@@ -97,7 +97,8 @@ def replay_steps(walked: Walk, grad: Tensor | None = None) -> Iterator[ReplaySte
         UsageError: the gradient does not fit, or the graph was freed.
     """
     seed = seed_of(root_tensor(walked), grad)
-    apart = partial(walked.undisturbed, Unnamed.search(walked.nodes), replace(walked.random))
+    moving = replace(walked, random=replace(walked.random), buffers=[*walked.buffers])
+    apart = partial(moving.undisturbed, Unnamed.search(walked.nodes), moves=True)
     return _turns(_State.begin(walked), seed, apart)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn.parameter import is_lazy
 
+from mnist_cli.autograd.bits import same_bits
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     has_checkpoints,
@@ -135,23 +136,53 @@ def _gathers(tensor: Tensor) -> bool:
         return False
 
 
+Held = list[tuple[nn.Module, str, Tensor, Tensor]]
+"""Modules' own buffers, of any shape: module, name, tensor, and a copy of what it held."""
+
+
 @contextmanager
-def same_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+def same_buffers(
+    modules: Iterable[nn.Module], held: Held | None = None, *, moves: bool = False
+) -> Iterator[None]:
     """Put the modules' own buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
     batch again. A buffer that was replaced by another tensor is back too. Written through
     ``.data``, so that autograd does not take saved buffers for overwritten ones.
+
+    Args:
+        modules: the modules, without their children.
+        held: what differs from now while the block runs.
+        moves: ``held`` then has what differs at the block's end, for the next block.
     """
-    before = list(_buffers(modules))
+    known = list(modules)
+    before = list(_buffers(known))
+    _put(held or ())
     try:
         yield
     finally:
-        for module, name, buffer, value in before:
-            if getattr(module, name, None) is not buffer:
-                setattr(module, name, buffer)
-            if not _expanded(buffer):  # nothing writes to it in place
-                buffer.data.copy_(value)
+        if held is not None and moves:
+            held[:] = _differing(list(_buffers(known)), before)
+        _put(before)
+
+
+def _put(buffers: Iterable[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
+    for module, name, buffer, value in buffers:
+        if getattr(module, name, None) is not buffer:
+            setattr(module, name, buffer)
+        if not _expanded(buffer):  # nothing writes to it in place
+            buffer.data.copy_(value)
+
+
+def _differing(now: Held, before: Held) -> Held:
+    """The buffers of any shape that are other tensors than before, or hold other bits."""
+    old = {(module, name): (buffer, value) for module, name, buffer, value in before}
+    found = []
+    for module, name, buffer, value in now:
+        was, held = old.get((module, name), (None, value))
+        if buffer is not was or not (buffer.is_meta or same_bits(value, held)):
+            found.append((module, name, buffer, value))
+    return found
 
 
 def _expanded(tensor: Tensor) -> bool:

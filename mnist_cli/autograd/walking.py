@@ -27,7 +27,7 @@ from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import Kept, saved_by
 from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
-from mnist_cli.autograd.undisturbed import RandomState, Unnamed, modules_of, same_buffers
+from mnist_cli.autograd.undisturbed import Held, RandomState, Unnamed, modules_of, same_buffers
 
 Names = Mapping[str, Tensor] | nn.Module | None
 
@@ -44,8 +44,8 @@ class Walk:
         leaves: every parameter known by name, whether the walk reached it or not.
         root: keeps the graph alive: a Function written in Python does not own its own.
         model: the model that named the leaves or was traced, if any; its buffers are never changed.
-        random: the generators' states at the walk. A pass that draws random numbers, as a
-            recomputed dropout may, begins with them.
+        random: the generators' states at the walk, with which a pass begins.
+        buffers: what modules' buffers held at the walk, if an inspection has changed them back.
     """
 
     graph: GradGraph
@@ -56,23 +56,23 @@ class Walk:
     root: Tensor | LiveNode
     model: nn.Module | None
     random: RandomState
+    buffers: Held = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"Walk({self.graph!r})"
 
     @contextmanager
-    def undisturbed(
-        self, unnamed: Unnamed | None = None, random: RandomState | None = None
-    ) -> Iterator[None]:
+    def undisturbed(self, unnamed: Unnamed | None = None, *, moves: bool = False) -> Iterator[None]:
         """Put back what a backward pass changes besides the leaves' ``.grad``.
 
         Args:
             unnamed: what no node names; None searches.
-            random: the states to draw from and to leave behind; None draws from the walk's.
+            moves: the next block goes on where this one ends; else each begins as the walk.
         """
         unnamed = Unnamed.search(self.nodes) if unnamed is None else unnamed
-        draws = self.random.used() if random is None else random.used(moves=True)
-        with same_buffers(modules_of(self.model)), draws, unnamed.same():
+        modules = dict.fromkeys([*modules_of(self.model), *unnamed.recomputed.modules])
+        buffers = same_buffers(modules, self.buffers, moves=moves)
+        with unnamed.same(), buffers, self.random.used(moves=moves):
             yield
 
     def check_current(self) -> None:

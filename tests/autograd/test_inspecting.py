@@ -16,6 +16,7 @@ import torch
 from autograd_zoo import same_bits
 from odd_graphs import Made, boxed, frozen_since, jagged_relu, lazy, nested, sparse_gradient
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from mnist_cli import autograd
@@ -93,6 +94,26 @@ def test_the_model_and_the_random_state_are_as_before(as_function: bool) -> None
     inspect((lambda: model(images).square().sum()) if as_function else loss, model, replay=True)
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("as_function", [True, False])
+def test_steps_begin_with_the_buffers_of_the_pass(as_function: bool) -> None:
+    """A spectral norm counts on in its buffers, also where a checkpoint runs it again."""
+    torch.manual_seed(0)
+    norm = spectral_norm(nn.Linear(16, 16))
+    model, x = nn.Sequential(norm, nn.BatchNorm1d(16)), torch.randn(4, 16)
+
+    def loss() -> Tensor:
+        twice = checkpoint(norm, checkpoint(norm, x, use_reentrant=False), use_reentrant=False)
+        model[1].train()(twice)
+        return model[1].eval()(twice).square().sum()
+
+    report = inspect(loss if as_function else loss(), model, keep=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for step in report.step():
+        pairs = zip(step.grads, report.recording.grad_in[step.node], strict=True)
+        assert all(same_bits(ours, theirs) for ours, theirs in pairs), step.call
+    assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_the_random_numbers_of_python_and_numpy_are_as_before() -> None:
