@@ -24,7 +24,7 @@ from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.autograd.replayed import ReplayStep
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
-from mnist_cli.autograd.undisturbed import Held, RandomState, modules_of, same_buffers
+from mnist_cli.autograd.undisturbed import Held, RandomState, modules_of, same_buffers, set_aside
 from mnist_cli.autograd.units import dead_units, first_not_finite
 from mnist_cli.autograd.unwrapping import together
 from mnist_cli.autograd.verdict import judge
@@ -208,7 +208,7 @@ def inspect(
 
 @contextmanager
 def _unchanged(loss: object, model: Names) -> Iterator[Held]:
-    """Undo what the forward pass of a function changes: batch norm counts, dropout draws.
+    """Undo what a function changes: batch norm counts, dropout draws, a closure zeroes ``.grad``.
 
     Yields:
         The buffers that it changed, filled in at the end: the graph may have saved their values.
@@ -217,9 +217,15 @@ def _unchanged(loss: object, model: Names) -> Iterator[Held]:
     if isinstance(loss, Tensor) or not callable(loss):
         yield changed
         return
-    random = RandomState.now({leaf.device for leaf in leaves_of(model).values()})
-    with random.used(), same_buffers(modules_of(model), changed, moves=True):
-        yield changed
+    leaves, modules = leaves_of(model).values(), modules_of(model)
+    random = RandomState.now({leaf.device for leaf in leaves})
+    modes = [module.training for module in modules]
+    try:
+        with set_aside(leaves), random.used(), same_buffers(modules, changed, moves=True):
+            yield changed
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
 
 
 def _report(

@@ -116,6 +116,22 @@ def test_steps_begin_with_the_buffers_of_the_pass(as_function: bool) -> None:
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_what_a_closure_does_to_gradients_and_modes_is_undone() -> None:
+    model, x = nn.Linear(3, 2), torch.ones(1, 3)
+    model(x).sum().backward()
+    before = [parameter.grad for parameter in model.parameters()]
+    for to_none in (True, False):
+
+        def closure(to_none: bool = to_none) -> Tensor:
+            model.zero_grad(to_none)
+            return model.eval()(x).sum()
+
+        inspect(closure, model)
+        assert all(p.grad is grad for p, grad in zip(model.parameters(), before, strict=True))
+        assert all(bool(grad.all()) for grad in before)
+        assert model.training
+
+
 def test_the_random_numbers_of_python_and_numpy_are_as_before() -> None:
     """Layers are dropped, and images mixed, by them."""
     model = nn.Linear(3, 2)
