@@ -25,7 +25,7 @@ TORCH: Mapping[str, set[str]] = {
         *("_python_dispatch", "_disable_current_modes"),
         *("_dynamo", "_FlopCounterMode"),
         *("_get_graph_exec_group", "_CachedTorchDispatchMode", "_is_zerotensor"),
-        *("_CheckpointFrame",),
+        *("_CheckpointFrame", "_rebuild_buckets"),
     },
     "autograd/costs.py": {
         *("_scaled_dot_product_flash_attention_for_cpu", "_native_multi_head_attention"),

@@ -18,7 +18,7 @@ from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, of_node, parameter_table
 from mnist_cli.autograd.document import load
 from mnist_cli.autograd.graph import GradGraph, Node, Verdict
-from mnist_cli.autograd.recording import Recording, kept_bytes, record
+from mnist_cli.autograd.recording import Recording, kept_bytes, record, record_last
 from mnist_cli.autograd.render import inline
 from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
@@ -203,7 +203,8 @@ def inspect(
     names = together(model)
     with _unchanged(loss, names) as buffers:
         root, traced = _computed(loss, names, modules)
-        return _report(root, traced, names, buffers, grad, replay=replay, keep=keep)
+        run = record if root is loss else record_last
+        return _report(root, traced, names, buffers, grad, run, replay=replay, keep=keep)
 
 
 @contextmanager
@@ -234,6 +235,7 @@ def _report(
     model: Names,
     buffers: Held,
     grad: Tensor | None,
+    run: Callable[..., Recording],
     *,
     replay: bool,
     keep: bool,
@@ -248,7 +250,7 @@ def _report(
             "as in inspect(lambda: criterion(model(x), y), model)."
         )
     counting = keep or replay or kept_bytes(walked) <= UNITS_BYTES
-    recording = record(walked, grad, keep=counting)
+    recording = run(walked, grad, keep=counting)
     if not counting:
         notes.append("Dead units are not counted, to save memory: keep=True counts them.")
     replayed = replaying.replay(walked, grad) if replay else None

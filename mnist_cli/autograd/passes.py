@@ -19,7 +19,7 @@ from mnist_cli.autograd.bits import entries, finite, tensors_in, without_values
 from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
 from mnist_cli.autograd.problems import Evidence, not_finite_only
-from mnist_cli.autograd.recording import record
+from mnist_cli.autograd.recording import record_last
 from mnist_cli.autograd.torch_private import (
     each_operation,
     next_sequence_number,
@@ -183,7 +183,7 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
         return Evidence(walked.graph, forward)
     if from_outside:
         return Evidence(walked.graph, note=FROM_LOSS)
-    graph = record(walked).graph if grads else walked.graph
+    graph = record_last(walked).graph if grads else walked.graph
     backward = not_finite_only(diagnose(graph))
     # Infinity alone is an ordinary value of a mask.
     return Evidence(graph, (*backward, *forward) if backward else (), "" if backward else NOT_AGAIN)

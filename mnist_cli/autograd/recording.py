@@ -29,7 +29,7 @@ from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_errors import explain
 from mnist_cli.autograd.torch_private import backward_counter, is_function
-from mnist_cli.autograd.undisturbed import set_aside, strangers
+from mnist_cli.autograd.undisturbed import average_over_processes, set_aside, strangers
 from mnist_cli.autograd.walking import Walk
 
 
@@ -128,6 +128,16 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
     Raises:
         UsageError: the gradient has the wrong shape, or the graph was already freed.
+    """
+    recording = record_last(walked, grad, keep=keep)
+    average_over_processes(root_tensor(walked), walked.leaves.values())
+    return recording
+
+
+def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
+    """:func:`record` a graph through which no other backward pass will run.
+
+    Models that share their gradients with other processes do so in this pass alone.
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)

@@ -101,6 +101,23 @@ def at_end_of_backward(call: Callable[[], None]) -> None:
     _required(torch, path, "seeing the end of a backward pass")(call)
 
 
+def average_again(model: nn.parallel.DistributedDataParallel, root: Tensor) -> None:
+    """Have a model average its gradients over processes in the next backward pass too.
+
+    It does so once after each forward pass. Without synchronisation (``no_sync``), it does not.
+
+    Args:
+        model: the model, after a backward pass.
+        root: a tensor of any shape that depends on the used parameters.
+    """
+    if not model.require_forward_param_sync:
+        return
+    purpose = "averaging gradients again"
+    _required(model, "reducer._rebuild_buckets", purpose)()
+    searched = model.find_unused_parameters and not model.static_graph
+    _required(model, "reducer.prepare_for_backward", purpose)([root] if searched else [])
+
+
 def times_changed(tensor: Tensor) -> int:
     """How often a tensor of any shape was changed in place; 0 if this torch does not say."""
     return int(getattr(tensor, "_version", 0))

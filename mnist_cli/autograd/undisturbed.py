@@ -25,6 +25,7 @@ from torch.nn.parameter import is_lazy
 from mnist_cli.autograd.bits import same_bits
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
+    average_again,
     has_checkpoints,
     hooks_of,
     is_function,
@@ -243,6 +244,17 @@ class Unnamed:
                 tensor.grad = grad
             for cache, entries in zip(self.caches, kept, strict=True):
                 cache.update(entries)
+
+
+def average_over_processes(root: Tensor, leaves: Iterable[Tensor]) -> None:
+    """Have the models with these leaves average their gradients in the next backward pass too."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    known = {id(leaf) for leaf in leaves}
+    for model in _objects(_kinds_of(nn.parallel.DistributedDataParallel)):
+        if any(id(one) in known for one in model.parameters()):
+            average_again(model, root)
 
 
 def _kinds_of(kind: type) -> set[type]:

@@ -51,7 +51,7 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
         calls=replayed.calls,
         parameters=parameters,
         nodes=nodes,
-        notes=_notes(replayed, recorded.graph, nodes),
+        notes=_notes(replayed, recorded.graph, nodes) or _notes_of_leaves(parameters, nodes),
     )
 
 
@@ -178,4 +178,16 @@ def _notes(replayed: Replay, graph: GradGraph, nodes: tuple[Comparison, ...]) ->
         f"Node {first}, {node.name}{where}, is the first whose incoming gradient differs. "
         "Either a hook on the tensor or the node changed it, or an earlier node does not "
         "compute the same bits twice.",
+    )
+
+
+def _notes_of_leaves(
+    parameters: Sequence[Comparison], nodes: Sequence[Comparison]
+) -> tuple[str, ...]:
+    """The cause where parameters differ, but no node does."""
+    if not nodes or all(one.equal for one in parameters):
+        return ()
+    return (
+        "Every node received the same gradient. Something changes the parameters' gradients after "
+        "that, as DistributedDataParallel does when it averages them over processes.",
     )

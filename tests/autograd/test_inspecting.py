@@ -9,10 +9,12 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from autograd_zoo import same_bits
 from odd_graphs import Made, boxed, frozen_since, jagged_relu, lazy, nested, sparse_gradient
 from torch import Tensor, nn
@@ -130,6 +132,31 @@ def test_what_a_closure_does_to_gradients_and_modes_is_undone() -> None:
         assert all(p.grad is grad for p, grad in zip(model.parameters(), before, strict=True))
         assert all(bool(grad.all()) for grad in before)
         assert model.training
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+def test_a_model_still_averages_its_gradients_over_processes() -> None:
+    """It does so in one backward pass after each forward pass; the sum here is doubled."""
+
+    def doubled(bucket: Any) -> torch.futures.Future[Tensor]:
+        done: torch.futures.Future[Tensor] = torch.futures.Future()
+        done.set_result(bucket.buffer() * 2)
+        return done
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model, x = nn.parallel.DistributedDataParallel(nn.Linear(3, 2)), torch.ones(4, 3)
+        model.register_comm_hook(None, lambda _, bucket: doubled(bucket))
+        loss = model(x).sum()
+        report = inspect(loss, model, replay=True)
+        loss.backward()
+    finally:
+        dist.destroy_process_group()
+    bias = model.module.bias.grad
+    assert bias.tolist() == report.recording.gradients["module.bias"].tolist() == [8, 8]
+    assert report.verdict is not None
+    assert not report.verdict.exact
+    assert "DistributedDataParallel" in report.verdict.notes[0]
 
 
 def test_the_random_numbers_of_python_and_numpy_are_as_before() -> None:
