@@ -29,7 +29,14 @@ from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_errors import explain
 from mnist_cli.autograd.torch_private import backward_counter, is_function
-from mnist_cli.autograd.undisturbed import average_over_processes, set_aside, strangers
+from mnist_cli.autograd.undisturbed import (
+    Hooked,
+    average_over_processes,
+    set_aside,
+    strangers,
+    take_off,
+    with_others,
+)
 from mnist_cli.autograd.walking import Walk
 
 
@@ -148,9 +155,9 @@ def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False)
         stack.enter_context(no_collection(len(walked.nodes)))
         stack.enter_context(set_aside([*leaves, *strangers(walked.nodes, leaves)]))
         stack.enter_context(walked.undisturbed())
-        handles: list[RemovableHandle] = []
-        stack.callback(_remove, handles)
-        handles.extend(_handles(walked, seen))
+        hooked: list[Hooked] = []
+        stack.callback(take_off, hooked)
+        hooked.extend(map(with_others, _handles(walked, seen)))
         _run(walked, root, None if grad is None and root.is_floating_point() else seed)
         gradients = {
             name: leaf.grad.detach()
@@ -158,11 +165,6 @@ def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False)
             if leaf.grad is not None
         }
         return _recording(walked, seen, gradients)
-
-
-def _remove(handles: list[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()
 
 
 def _handles(walked: Walk, seen: Seen) -> Iterator[RemovableHandle]:

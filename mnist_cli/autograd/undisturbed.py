@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
 
 from mnist_cli.autograd.bits import same_bits
 from mnist_cli.autograd.recomputing import Recomputed
@@ -244,6 +245,27 @@ class Unnamed:
                 tensor.grad = grad
             for cache, entries in zip(self.caches, kept, strict=True):
                 cache.update(entries)
+
+
+Hooked = tuple[RemovableHandle, dict[int, Any] | None]
+"""A hook of ours on a node, and all hooks there if there are others."""
+
+
+def with_others(handle: RemovableHandle) -> Hooked:
+    """A hook that was just registered, and the others of its node."""
+    hooks = handle.hooks_dict_ref()
+    return handle, dict(hooks) if hooks is not None and len(hooks) > 1 else None
+
+
+def take_off(hooked: list[Hooked]) -> None:
+    """Take our hooks off, and put back those of others that took themselves off."""
+    for handle, before in hooked:
+        hooks = handle.hooks_dict_ref()
+        if before is not None and hooks is not None and not before.keys() <= hooks.keys():
+            every = {**before, **hooks}
+            hooks.clear()
+            hooks.update(every)
+        handle.remove()
 
 
 def average_over_processes(root: Tensor, leaves: Iterable[Tensor]) -> None:
