@@ -33,6 +33,7 @@ from mnist_cli.autograd.undisturbed import (
     Hooked,
     average_over_processes,
     set_aside,
+    shards,
     strangers,
     take_off,
     with_others,
@@ -149,20 +150,19 @@ def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False)
     root = root_tensor(walked)
     seed = seed_of(root, grad)
     seen = Seen(keep, copies=changing(walked))
-    leaves = walked.leaves.values()
+    leaves = {**walked.leaves, **shards(walked.model)}
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(no_collection(len(walked.nodes)))
-        stack.enter_context(set_aside([*leaves, *strangers(walked.nodes, leaves)]))
+        known = leaves.values()
+        stack.enter_context(set_aside([*known, *strangers(walked.nodes, known)]))
         stack.enter_context(walked.undisturbed())
         hooked: list[Hooked] = []
         stack.callback(take_off, hooked)
         hooked.extend(map(with_others, _handles(walked, seen)))
         _run(walked, root, None if grad is None and root.is_floating_point() else seed)
         gradients = {
-            name: leaf.grad.detach()
-            for name, leaf in walked.leaves.items()
-            if leaf.grad is not None
+            name: leaf.grad.detach() for name, leaf in leaves.items() if leaf.grad is not None
         }
         return _recording(walked, seen, gradients)
 
@@ -329,7 +329,10 @@ def with_figures(
 
 
 def _recording(walked: Walk, seen: Seen, gradients: Mapping[str, Tensor]) -> Recording:
-    own = {name: seen.collector.add(grad) for name, grad in gradients.items()}
+    own: dict[str, int | None] = {n: seen.collector.add(grad) for n, grad in gradients.items()}
+    for one in walked.graph.parameters:  # a sharded model moves on what arrives
+        if one.node in seen.places and not one.frozen:
+            own.setdefault(one.name, seen.places[one.node][0][0])
     graph = with_figures(walked.graph, walked.leaves, seen, own)
     kept = [seen.grads.get(i, ((), ())) for i in range(len(walked.nodes))] if seen.keep else []
     hidden = Counter(seen.collector.hidden.values())

@@ -197,6 +197,18 @@ def modules_of(model: object) -> list[nn.Module]:
     return list(model.modules()) if isinstance(model, nn.Module) else []
 
 
+def shards(model: object) -> dict[str, Tensor]:
+    """The parameters by name that backward fills, if ``fully_shard`` made the model.
+
+    From its forward to its backward pass, the outermost module has others in their place.
+    """
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
+    sharded: list[Any] = [one for one in modules_of(model) if isinstance(one, kind)]
+    for one in sharded:
+        one.reshard()
+    return dict(model.named_parameters()) if sharded and isinstance(model, nn.Module) else {}
+
+
 def _buffers(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
     for module in modules:
         for name, buffer in module.named_buffers(recurse=False):

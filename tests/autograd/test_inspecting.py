@@ -7,7 +7,7 @@ import math
 import random
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,16 @@ def test_what_a_closure_does_to_gradients_and_modes_is_undone() -> None:
         assert model.training
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    if not dist.is_available():
+        pytest.skip("this torch has no torch.distributed")
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
 def test_a_model_still_averages_its_gradients_over_processes() -> None:
     """It does so in one backward pass after each forward pass; the sum here is doubled."""
 
@@ -143,20 +152,34 @@ def test_a_model_still_averages_its_gradients_over_processes() -> None:
         done.set_result(bucket.buffer() * 2)
         return done
 
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        model, x = nn.parallel.DistributedDataParallel(nn.Linear(3, 2)), torch.ones(4, 3)
-        model.register_comm_hook(None, lambda _, bucket: doubled(bucket))
-        loss = model(x).sum()
-        report = inspect(loss, model, replay=True)
-        loss.backward()
-    finally:
-        dist.destroy_process_group()
+    model, x = nn.parallel.DistributedDataParallel(nn.Linear(3, 2)), torch.ones(4, 3)
+    model.register_comm_hook(None, lambda _, bucket: doubled(bucket))
+    loss = model(x).sum()
+    report = inspect(loss, model, replay=True)
+    loss.backward()
     bias = model.module.bias.grad
     assert bias.tolist() == report.recording.gradients["module.bias"].tolist() == [8, 8]
     assert report.verdict is not None
     assert not report.verdict.exact
     assert "DistributedDataParallel" in report.verdict.notes[0]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_sharded_model_gets_its_gradients_once() -> None:
+    """Its outermost module has other parameters between the forward and the backward pass."""
+    from torch.distributed.fsdp import fully_shard
+
+    model, x = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)), torch.ones(4, 3)
+    fully_shard(model[0], mesh=(mesh := dist.init_device_mesh("cpu", (1,))))
+    fully_shard(model, mesh=mesh)
+    loss = model(x).sum()
+    report = inspect(loss, model)
+    loss.backward()
+    found = {name: parameter.grad.full_tensor() for name, parameter in model.named_parameters()}
+    assert found["1.bias"].tolist() == [4, 4]
+    for name, grad in found.items():
+        assert same_bits(report.recording.gradients[name].full_tensor(), grad)
+    assert all(one.kind != "no-gradient" for one in report.findings)
 
 
 def test_the_random_numbers_of_python_and_numpy_are_as_before() -> None:
