@@ -28,7 +28,7 @@ from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_errors import explain
-from mnist_cli.autograd.torch_private import backward_counter, is_function
+from mnist_cli.autograd.torch_private import backward_counter, is_function, is_transformed
 from mnist_cli.autograd.undisturbed import (
     Hooked,
     average_over_processes,
@@ -250,6 +250,10 @@ def root_tensor(walked: Walk) -> Tensor:
         UsageError: the walk started from a node, or its tensor has another graph since.
     """
     if isinstance(walked.root, Tensor):
+        if is_transformed(walked.root):
+            raise UsageError(
+                "no backward pass runs inside torch.func, as in grad", "Inspect the loss outside."
+            )
         walked.check_current()
         return walked.root
     raise UsageError(

@@ -841,6 +841,19 @@ def test_what_torch_refuses_is_refused(make: Callable[[], Tensor], message: str)
             act(walk(root))  # type: ignore[operator]
 
 
+def test_a_pass_inside_torch_func_is_refused() -> None:
+    model = nn.BatchNorm1d(3).eval()
+
+    def loss(x: Tensor) -> Tensor:
+        made: Tensor = model(x).sum()
+        for act in (record, replay):
+            with pytest.raises(UsageError, match=r"torch\.func"):
+                act(walk(made, model))  # type: ignore[operator]
+        return made
+
+    torch.func.grad(loss)(torch.ones(4, 3))
+
+
 class Fails(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
