@@ -23,7 +23,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
-from mnist_cli.autograd.bits import same_bits
+from mnist_cli.autograd.bits import same_bits, shape_of
 from mnist_cli.autograd.recomputing import Recomputed
 from mnist_cli.autograd.torch_private import (
     average_again,
@@ -172,7 +172,9 @@ def _put(buffers: Iterable[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
     for module, name, buffer, value in buffers:
         if getattr(module, name, None) is not buffer:
             setattr(module, name, buffer)
-        if not _expanded(buffer):  # nothing writes to it in place
+        if (shape_of(buffer), buffer.dtype) != (shape_of(value), value.dtype):  # it was resized
+            buffer.data = value.clone()
+        elif not _expanded(buffer):  # nothing writes to it in place
             buffer.data.copy_(value)
 
 

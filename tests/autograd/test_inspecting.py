@@ -98,19 +98,34 @@ def test_the_model_and_the_random_state_are_as_before(as_function: bool) -> None
     assert torch.equal(torch.get_rng_state(), random)
 
 
+class Largest(nn.Module):
+    """Resizes its buffer at the first call, as observers of quantisation do."""
+
+    largest: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("largest", torch.empty(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.amax(x.detach(), 0, out=self.largest.resize_(x.shape[1]))
+        return x / self.largest
+
+
 @pytest.mark.parametrize("as_function", [True, False])
 def test_steps_begin_with_the_buffers_of_the_pass(as_function: bool) -> None:
     """A spectral norm counts on in its buffers, also where a checkpoint runs it again."""
     torch.manual_seed(0)
     norm = spectral_norm(nn.Linear(16, 16))
-    model, x = nn.Sequential(norm, nn.BatchNorm1d(16)), torch.randn(4, 16)
+    model, x = nn.Sequential(norm, nn.BatchNorm1d(16), Largest()), torch.randn(4, 16)
 
     def loss() -> Tensor:
         twice = checkpoint(norm, checkpoint(norm, x, use_reentrant=False), use_reentrant=False)
         model[1].train()(twice)
-        return model[1].eval()(twice).square().sum()
+        return model[2](model[1].eval()(twice)).square().sum()
 
     report = inspect(loss if as_function else loss(), model, keep=True)
+    assert model[2].largest.numel() == (0 if as_function else 16)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for step in report.step():
         pairs = zip(step.grads, report.recording.grad_in[step.node], strict=True)
