@@ -18,13 +18,14 @@ from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, of_node, parameter_table
 from mnist_cli.autograd.document import load
 from mnist_cli.autograd.graph import GradGraph, Node, Verdict
+from mnist_cli.autograd.module_state import Held, modules_of, same_attributes, same_buffers
 from mnist_cli.autograd.recording import Recording, kept_bytes, record, record_last
 from mnist_cli.autograd.render import inline
 from mnist_cli.autograd.render.inline import Findings, ParameterTable
 from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.autograd.replayed import ReplayStep
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
-from mnist_cli.autograd.undisturbed import Held, RandomState, modules_of, same_buffers, set_aside
+from mnist_cli.autograd.undisturbed import RandomState, set_aside
 from mnist_cli.autograd.units import dead_units, first_not_finite
 from mnist_cli.autograd.unwrapping import together
 from mnist_cli.autograd.verdict import judge
@@ -220,13 +221,9 @@ def _unchanged(loss: object, model: Names) -> Iterator[Held]:
         return
     leaves, modules = leaves_of(model).values(), modules_of(model)
     random = RandomState.now({leaf.device for leaf in leaves})
-    modes = [module.training for module in modules]
-    try:
-        with set_aside(leaves), random.used(), same_buffers(modules, changed, moves=True):
-            yield changed
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+    buffers = same_buffers(modules, changed, moves=True)
+    with set_aside(leaves), random.used(), same_attributes(modules), buffers:
+        yield changed
 
 
 def _report(

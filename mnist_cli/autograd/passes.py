@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mnist_cli.autograd.bits import entries, finite, tensors_in, without_values
 from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
+from mnist_cli.autograd.module_state import same_buffers
 from mnist_cli.autograd.problems import Evidence, not_finite_only
 from mnist_cli.autograd.recording import record_last
 from mnist_cli.autograd.torch_private import (
@@ -27,7 +28,7 @@ from mnist_cli.autograd.torch_private import (
     times_changed,
 )
 from mnist_cli.autograd.tracing import ModuleTrace, is_running, trace_modules
-from mnist_cli.autograd.undisturbed import RandomState, same_buffers
+from mnist_cli.autograd.undisturbed import RandomState
 from mnist_cli.autograd.unwrapping import communicates
 from mnist_cli.autograd.walking import Walk, walk
 

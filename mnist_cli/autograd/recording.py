@@ -24,6 +24,7 @@ from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.freeing import no_collection
 from mnist_cli.autograd.graph import GradGraph, Stats, with_grads
+from mnist_cli.autograd.module_state import shards
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.retention import unusable_tensors
 from mnist_cli.autograd.stats import StatsCollector
@@ -33,7 +34,6 @@ from mnist_cli.autograd.undisturbed import (
     Hooked,
     average_over_processes,
     set_aside,
-    shards,
     strangers,
     take_off,
     with_others,

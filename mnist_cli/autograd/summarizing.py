@@ -20,9 +20,10 @@ from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.costs import ProductCounter
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import ModuleCall
+from mnist_cli.autograd.module_state import same_buffers
 from mnist_cli.autograd.summary_table import Summary, SummaryRow
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
-from mnist_cli.autograd.undisturbed import RandomState, same_buffers
+from mnist_cli.autograd.undisturbed import RandomState
 from mnist_cli.autograd.walking import joint, walk
 
 

@@ -23,11 +23,12 @@ from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.freeing import free_in_parts, no_collection
 from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Saved
 from mnist_cli.autograd.module_calls import with_saved_bytes
+from mnist_cli.autograd.module_state import Held, modules_of, same_buffers
 from mnist_cli.autograd.order import LAST_SEQUENCE
 from mnist_cli.autograd.saved import Kept, saved_by
 from mnist_cli.autograd.torch_private import sequence_number
 from mnist_cli.autograd.tracing import ModuleTrace
-from mnist_cli.autograd.undisturbed import Held, RandomState, Unnamed, modules_of, same_buffers
+from mnist_cli.autograd.undisturbed import RandomState, Unnamed
 
 Names = Mapping[str, Tensor] | nn.Module | None
 
@@ -219,8 +220,7 @@ def _start(root: object) -> tuple[LiveNode, int]:
     if isinstance(root, LiveNode):
         return root, 0
     if not isinstance(root, Tensor):
-        kind = type(root).__name__
-        raise TypeError(f"the root must be a tensor or a node, not a {kind}")
+        raise TypeError(f"the root must be a tensor or a node, not a {type(root).__name__}")
     if not root.requires_grad:
         raise UsageError(
             "the tensor has no backward graph: none of its inputs requires a gradient",

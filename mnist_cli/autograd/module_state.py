@@ -1,0 +1,122 @@
+"""What modules hold besides their parameters, put back as it was: buffers, modes, plain attributes.
+
+Knows modules, not graphs or passes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from mnist_cli.autograd.bits import same_bits, shape_of, tensors_in
+
+Held = list[tuple[nn.Module, str, Tensor, Tensor]]
+"""Modules' own buffers, of any shape: module, name, tensor, and a copy of what it held."""
+
+
+@contextmanager
+def same_buffers(
+    modules: Iterable[nn.Module], held: Held | None = None, *, moves: bool = False
+) -> Iterator[None]:
+    """Put the modules' own buffers back as they were, bit for bit.
+
+    Backward recomputes a checkpointed segment, and batch norm inside one then counts the
+    batch again. A buffer that was replaced by another tensor is back too. Written through
+    ``.data``, so that autograd does not take saved buffers for overwritten ones.
+
+    Args:
+        modules: the modules, without their children.
+        held: what differs from now while the block runs.
+        moves: ``held`` then has what differs at the block's end, for the next block.
+    """
+    known = list(modules)
+    before = list(_buffers(known))
+    _put(held or ())
+    try:
+        yield
+    finally:
+        if held is not None and moves:
+            held[:] = _differing(list(_buffers(known)), before)
+        _put(before)
+
+
+def _put(buffers: Iterable[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
+    for module, name, buffer, value in buffers:
+        if getattr(module, name, None) is not buffer:
+            setattr(module, name, buffer)
+        if (shape_of(buffer), buffer.dtype) != (shape_of(value), value.dtype):  # it was resized
+            buffer.data = value.clone()
+        elif not _expanded(buffer):  # nothing writes to it in place
+            buffer.data.copy_(value)
+
+
+def _differing(now: Held, before: Held) -> Held:
+    """The buffers of any shape that are other tensors than before, or hold other bits."""
+    old = {(module, name): (buffer, value) for module, name, buffer, value in before}
+    found = []
+    for module, name, buffer, value in now:
+        was, held = old.get((module, name), (None, value))
+        if buffer is not was or not (buffer.is_meta or same_bits(value, held)):
+            found.append((module, name, buffer, value))
+    return found
+
+
+@contextmanager
+def same_attributes(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put back the modes, numbers and states of tensors that modules hold as plain attributes.
+
+    They belong to the buffers: the length of a cache, the number of a step. Other flags stay: one
+    may say that a module has built its layers.
+    """
+    before = [{**vars(module), "training": module.training} for module in modules]
+    try:
+        yield
+    finally:
+        for module, held in zip(modules, before, strict=True):
+            for name, value in held.items():
+                now = module.training if name == "training" else vars(module).get(name, value)
+                if now is not value and (name == "training" or _is_state(value, now)):
+                    setattr(module, name, value)
+
+
+def _is_state(*values: object) -> bool:
+    """Whether all are None, numbers, or hold tensors."""
+    return all(
+        one is None or type(one) in (int, float) or any(True for _ in tensors_in(one))
+        for one in values
+    )
+
+
+def _expanded(tensor: Tensor) -> bool:
+    """Whether several entries share one place in memory."""
+    return tensor.layout == torch.strided and not tensor.is_nested and 0 in tensor.stride()
+
+
+def modules_of(model: object) -> list[nn.Module]:
+    """A model's modules; none of what is not a model."""
+    return list(model.modules()) if isinstance(model, nn.Module) else []
+
+
+def shards(model: object) -> dict[str, Tensor]:
+    """The parameters by name that backward fills, if ``fully_shard`` made the model.
+
+    From its forward to its backward pass, the outermost module has others in their place.
+    """
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
+    sharded: list[Any] = [one for one in modules_of(model) if isinstance(one, kind)]
+    for one in sharded:
+        one.reshard()
+    return dict(model.named_parameters()) if sharded and isinstance(model, nn.Module) else {}
+
+
+def _buffers(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+    for module in modules:
+        for name, buffer in module.named_buffers(recurse=False):
+            if not is_lazy(buffer):
+                yield module, name, buffer, buffer.detach().clone()
