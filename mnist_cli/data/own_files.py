@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mnist_cli.data import idx, own_csv, own_labels, own_npz, own_parquet
 from mnist_cli.data.emnist import upright
@@ -264,18 +265,18 @@ def _assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -
         raise DataError(f"{path} has no labels", _LABELLED)
     check_count(path, sum(map(len, splits.values())))
     values = np.unique(train.labels)
-    arrays = {
-        split: Arrays(
-            rows.images, own_labels.number(rows.labels, values, f"{path}, {in_words(split)}")
-        )
-        for split, rows in splits.items()
-        if rows.labels is not None
-    }
+    classes = _names(path, train, values.tolist())
+    arrays = {}
+    for split, rows in splits.items():
+        if rows.labels is not None:
+            where = f"{path}, {in_words(split)}"
+            labels = own_labels.number(_renumbered(where, rows, train.names), values, where)
+            arrays[split] = Arrays(rows.images, labels)
     sentences = [*remarks, *_remarks(splits)]
     if not train.names:
         sentences += own_labels.remarks(values)
     return Raw(
-        _names(path, train, values.tolist()),
+        classes,
         arrays["train"],
         arrays.get("test"),
         tuple(sentences),
@@ -283,7 +284,26 @@ def _assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -
     )
 
 
-def _names(path: Path, train: Rows, values: Sequence[int]) -> tuple[str, ...]:
+def _renumbered(where: str, rows: Rows, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The labels as numbers of ``names``, the training set's, if the file orders its own otherwise.
+
+    Raises:
+        DataError: a label has no name, or a name that the training set does not have.
+    """
+    assert rows.labels is not None
+    if not names or not rows.names or rows.names == names:
+        return rows.labels
+    present = _names(where, rows, np.unique(rows.labels).tolist())
+    if unknown := [name for name in present if name not in names]:
+        raise DataError(
+            f"{where}: the class {unknown[0]!a} has no training images",
+            f"The classes are {', '.join(map(ascii, names[:20]))}.",
+        )
+    numbers = [names.index(name) if name in names else -1 for name in rows.names]
+    return np.array(numbers, dtype=np.int64)[rows.labels]
+
+
+def _names(path: Path | str, train: Rows, values: Sequence[int]) -> tuple[str, ...]:
     if not train.names:
         return tuple(map(str, values))
     wrong = [value for value in values if not 0 <= value < len(train.names)]

@@ -66,6 +66,11 @@ def test_shards_in_the_repositorys_folder(tmp_path: Path) -> None:
     data = own_data.read_own(tmp_path)
     assert np.array_equal(data.train.images, X)
     assert (len(data.test), data.spec.classes) == (9, tuple(names))
+    # The test set counts its classes from the other end: their names decide.
+    hugging_face(tmp_path / "mnist/test-00000-of-00001.parquet", X, 2 - Y, names[::-1])
+    assert np.array_equal(own_data.read_own(tmp_path).test.labels, Y)
+    hugging_face(tmp_path / "mnist/test-00000-of-00001.parquet", X, Y, ["zero", "ten", "two"])
+    assert "test: the class 'ten' has no training images" in refusal(tmp_path)
     (tmp_path / "mnist" / "train-00001-of-00002.parquet").unlink()
     assert "parts are missing" in refusal(tmp_path)
 
