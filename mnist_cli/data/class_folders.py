@@ -146,6 +146,13 @@ def _has_pictures(folder: Path) -> bool:
     return any(map(is_picture_name, folder.iterdir()))
 
 
+def holds_pictures(folder: Path, depth: int = 2) -> bool:
+    """Whether it holds pictures, itself or in folders up to ``depth`` levels below."""
+    return _has_pictures(folder) or (
+        depth > 0 and any(holds_pictures(one, depth - 1) for one in folders_of(folder))
+    )
+
+
 def _holds_classes(folder: Path) -> bool:
     """Whether it has folders and, outside them, no pictures."""
     inmost = _inmost(folder)

@@ -12,7 +12,7 @@ import hashlib
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
 from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
-from mnist_cli.data import own_files, own_idx
+from mnist_cli.data import own_files, own_idx, row_files
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.mnist_form import IN_WORDS, has_mnist_form
 from mnist_cli.data.records import Arrays, Raw
@@ -149,22 +149,38 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
     if not is_folder(path):
         return own_files.read(path, say)
     raw = own_idx.read(path)
-    if raw is not None:
-        return raw
-    if not _prefers_pictures(path):
+    if raw is None and not _prefers_pictures(path):
         raw = own_files.read_folder(path, say)
-        if raw is not None:
-            return raw
-    from mnist_cli.data import own_pictures  # other files are read without Pillow
+    if raw is not None:
+        used = locate(path)
+        beside = [*row_files.rows_in(path), *_picture_folders(path)]
+        beside = [one for one in beside if not any(file.is_relative_to(one) for file in used)]
+    else:
+        from mnist_cli.data import own_pictures  # other files are read without Pillow
 
-    return own_pictures.read(path, say)
+        raw = own_pictures.read(path, say)
+        beside = row_files.rows_in(path)
+    if not beside:
+        return raw
+    listed = ", ".join(f"{one.name}/" if one.is_dir() else one.name for one in beside[:LISTED])
+    remark = f"not used: {listed}{', …' if len(beside) > LISTED else ''}"
+    return replace(raw, remarks=(*raw.remarks, remark))
+
+
+def _picture_folders(path: Path) -> list[Path]:
+    """The folders that hold pictures, in at most two further levels; none without Pillow."""
+    try:
+        from mnist_cli.data import class_folders
+    except ImportError:
+        return []
+    return [one for one in class_folders.folders_of(path) if class_folders.holds_pictures(one)]
 
 
 def _prefers_pictures(path: Path) -> bool:
     """Whether a folder has folders of pictures, and no file of rows named as a training set."""
-    if not own_files.may_hold_rows(path):
+    if not row_files.may_hold_rows(path):
         return True
-    if own_files.has_train_file(path):
+    if row_files.has_train_file(path):
         return False
     try:
         from mnist_cli.data import class_folders
@@ -188,7 +204,7 @@ def locate(path: Path) -> tuple[Path, ...]:
         files = own_idx.find(path)
         if files is not None:
             return tuple(files.values())
-        rows = None if _prefers_pictures(path) else own_files.find(path)
+        rows = None if _prefers_pictures(path) else row_files.find(path)
         if rows is not None:
             return rows.files
         from mnist_cli.data import class_folders

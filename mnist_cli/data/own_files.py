@@ -1,14 +1,13 @@
 """Reads the user's own data in CSV, npz or Parquet: a file, or a folder with files for each split.
 
-:mod:`mnist_cli.data.file_kinds` finds the format by a file's content. In a folder, names determine
-splits: ``train.csv`` and ``test.csv``, ``mnist_train.csv.gz``, ``train-00000-of-00001.parquet``.
+:mod:`mnist_cli.data.file_kinds` finds the format by a file's content, and
+:mod:`mnist_cli.data.row_files` the files of a folder.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +17,14 @@ from mnist_cli.data import idx, own_csv, own_labels, own_npz, own_parquet
 from mnist_cli.data.emnist import upright
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.records import Arrays, Raw, Rows, check_count
-from mnist_cli.data.split_names import SPLITS, SplitPart, in_words, split_of
+from mnist_cli.data.row_files import find
+from mnist_cli.data.split_names import in_words
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, fit
 
-ENDINGS = (".csv", ".csv.gz", ".txt", ".tsv", ".npz", ".parquet")
-"""Only files in a folder with these endings are examined."""
-
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 _LABELLED = (
     "Rows need a label, in a column of that name; `mnist predict` classifies rows without one."
 )
-
-
-@dataclass(frozen=True)
-class Found:
-    """The files of a folder by split."""
-
-    splits: Mapping[SplitPart, tuple[Path, ...]]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files."""
-        return tuple(path for paths in self.splits.values() for path in paths)
 
 
 def read(path: Path, say: Callable[[str], None] | None = None) -> Raw:
@@ -105,104 +89,6 @@ def read_images(name: str | Path) -> Rows:
     held = " and ".join(map(in_words, splits))
     which = f"it has {held} images: the {in_words(chosen)} images are used"
     return replace(rows, remarks=(which, *rows.remarks))
-
-
-def find(root: Path) -> Found | None:
-    """The files of a folder that hold rows of pixels; None if there are none.
-
-    Raises:
-        DataError: two files match one split.
-    """
-    here = _found_in(root)
-    if here is not None:
-        return here
-    inside = {folder: files for folder in _inner(root) if (files := _found_in(folder))}
-    if len(inside) > 1:
-        names = ", ".join(f"{folder.name}/" for folder in list(inside)[:5])
-        raise DataError(
-            f"{root} has several data sets, in {names}", f"Name one, such as {next(iter(inside))}."
-        )
-    return next(iter(inside.values()), None)
-
-
-def _found_in(folder: Path) -> Found | None:
-    """The files directly in a folder."""
-    by_split: dict[SplitPart, list[Path]] = {}
-    others = []
-    for path in filter(_is_rows, _candidates(folder)):
-        split = split_of(path.name)
-        by_split.setdefault(split, []).append(path) if split else others.append(path)
-    if "train" in by_split:
-        return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
-    paths = [*others, *(path for files in by_split.values() for path in files)]
-    if len(paths) > 1:
-        names = ", ".join(path.name for path in paths[:5])
-        raise DataError(
-            f"{folder} has several files of images, none named as a training set: {names}",
-            f"Name one, such as {paths[0]}.",
-        )
-    return Found({"train": tuple(paths)}) if paths else None
-
-
-def may_hold_rows(root: Path) -> bool:
-    """Whether a name in the folder or its subfolders ends as a file of rows does; opens none."""
-    return any(
-        one.name.lower().endswith(ENDINGS)
-        for folder in (root, *_inner(root))
-        for one in folder.iterdir()
-    )
-
-
-def has_train_file(root: Path) -> bool:
-    """Whether a file of rows in the folder itself is named as a training set."""
-    return any(split_of(path.name) == "train" and _is_rows(path) for path in _candidates(root))
-
-
-def _inner(root: Path) -> list[Path]:
-    return sorted(
-        one for one in root.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))
-    )
-
-
-def _candidates(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.lower().endswith(ENDINGS)
-        and not path.name.startswith((".", "__"))
-        and path.is_file()
-    ]
-
-
-def _is_rows(path: Path) -> bool:
-    """Whether a file holds rows of pixels, by its first bytes; a damaged file still counts."""
-    try:
-        kind = kind_of(path)
-        if kind == "csv":
-            own_csv.columns_of(path)
-    except DataError as error:
-        return "damaged" in error.message
-    return kind != "idx"
-
-
-def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The file of a split, or all shards of it.
-
-    Raises:
-        DataError: there are several files, or shards are missing.
-    """
-    shards = [_SHARD.search(path.name) for path in paths]
-    counts = {shard[2] for shard in shards if shard}
-    if len(paths) == 1 and not counts:
-        return tuple(paths)
-    whole = len(counts) == 1 and all(shards) and len(paths) == int(counts.pop())
-    if not whole:
-        names = ", ".join(path.name for path in paths[:5])
-        raise DataError(
-            f"{folder}: {names}: several files of {in_words(split)} images, or parts are missing",
-            "Name one of them, or put one data set into a folder of its own.",
-        )
-    return tuple(sorted(paths))
 
 
 def _splits(path: Path, say: Callable[[str], None] | None) -> Mapping[str, Rows]:

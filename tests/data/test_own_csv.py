@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from own_files import idx_arrays, refusal
+from own_files import idx_arrays, picture_folder, refusal
 
 from mnist_cli.data import own_csv, own_data, own_files
 
@@ -218,7 +218,9 @@ def test_train_and_test_in_a_folder(tmp_path: Path) -> None:
     assert (len(data.train), len(data.test), data.val) == (30, 30, None)
     assert [path.name for path in own_data.locate(root)] == ["mnist_train.csv", "mnist_test.csv"]
     folder(root, mnist_val__csv=KAGGLE, california_housing_train__csv="a,b\n1,2\n")
+    picture_folder(root / "pictures" / "more", 1)
     validated = own_data.read_own(root)
+    assert validated.remarks[-1] == "not used: california_housing_train.csv, pictures/"
     assert validated.val is not None
     assert len(validated.val) == 30
 
@@ -249,6 +251,15 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     assert "several data sets, in mnist/, other/" in refusal(inner)
     other = KAGGLE.replace("\n2,", "\n9,")
     assert "label 9" in refusal(folder(tmp_path / "e", train__csv=KAGGLE, test__csv=other))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_that_cannot_be_read_is_not_passed_over(tmp_path: Path, split: str) -> None:
+    other = {"train": "test", "test": "train"}[split]
+    root = folder(tmp_path, **{f"{other}__csv": KAGGLE, f"{split}__csv": "a,b\n1,2\n"})
+    assert f"not used: {split}.csv" in own_data.read_own(root).remarks
+    folder(root, **{f"{split}__csv": b"version https://git-lfs.github.com/spec/v1\n"})
+    assert f"{split}.csv is a Git LFS pointer" in refusal(root)
 
 
 def test_images_to_classify(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def test_pictures_outside_the_folders_of_classes_are_said(tmp_path: Path) -> Non
     for name in ("loose.png", "other.png"):
         shutil.copy(tmp_path / "bar/000.png", tmp_path / name)
     (tmp_path / "bar/notes.txt").write_text("x")
+    (tmp_path / "train.csv").write_text("name,label\n000.png,bar\n")
     remarks = own_data.read_own(tmp_path).remarks
+    assert "not used: train.csv" in remarks
     assert "not used: loose.png and 1 more, outside the class folders" in remarks
     assert "not pictures, ignored: 1 file (.txt)" in remarks
 
