@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from mnist_cli.data.own_labels import whole
 from mnist_cli.data.own_table import LABELS, TableReader, named
-from mnist_cli.data.records import Rows, check_count
+from mnist_cli.data.records import Rows, check_count, of_pictures
 from mnist_cli.errors import DataError, DependencyError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
@@ -233,6 +234,7 @@ class _Pictures:
         self._claimed = count
         self._labels: list[npt.NDArray[np.int64]] = []
         self._others = 0
+        self._changes = Counter[str]()
         self._count = 0
 
     def add(self, pictures: Any, labels: Any) -> None:
@@ -261,6 +263,7 @@ class _Pictures:
         picture = decode(data, where)
         if min(picture.grey.shape) < SMALLEST:
             raise DataError(f"{where}: the picture has fewer than {SMALLEST} pixels per side")
+        self._changes.update(picture.remarks)
         self._others += picture.grey.shape != (SIDE, SIDE)
         return fit(picture.grey)
 
@@ -270,9 +273,8 @@ class _Pictures:
             raise DataError(f"{self._path} has {self._count:,} rows, not {self._claimed:,}")
         images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
         labels = np.concatenate(self._labels) if self._labels else None
-        remarks = (
-            (f"{self._others:,} of {self._count:,} images are not 28×28: {IN_WORDS}",)
-            if self._others
-            else ()
-        )
+        remarks = of_pictures(self._changes, self._count)
+        if self._others:
+            sizes = f"{self._others:,} of {self._count:,} images are not 28×28: {IN_WORDS}"
+            remarks = (*remarks, sizes)
         return Rows(images, labels, names, remarks)

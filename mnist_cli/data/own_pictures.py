@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.data.class_folders import LISTED, Files, count, find
-from mnist_cli.data.records import Arrays, Raw
+from mnist_cli.data.records import Arrays, Raw, of_pictures
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 from mnist_cli.vision.image_files import read_picture
@@ -49,6 +49,7 @@ class _Reader:
     """Reads pictures one after the other, and collects their sizes and errors."""
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
     def arrays(self, files: Files, classes: Sequence[str]) -> Arrays:
@@ -71,6 +72,7 @@ class _Reader:
                 f"{path} has {width}×{height} pixels; at least {SMALLEST} per side are needed"
             )
         self.sizes[width, height] += 1
+        self.changes.update(picture.remarks)
         return fit(picture.grey)
 
     def require_sound(self, root: Path) -> None:
@@ -84,7 +86,8 @@ class _Reader:
             )
 
     def remarks(self) -> Iterator[str]:
-        """A remark on the number of images with other sizes, and their conversion."""
+        """Remarks on the numbers of images that were converted."""
+        yield from of_pictures(self.changes, self.sizes.total())
         others = {size: n for size, n in self.sizes.items() if size != (SIDE, SIDE)}
         if others:
             least, most = min(others), max(others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def check_ratio(where: str, unpacked: int, packed: int) -> None:
         raise DataError(
             f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many"
         )
+
+
+def of_pictures(remarks: Counter[str], total: int) -> tuple[str, ...]:
+    """Remarks on single pictures, each with the number of pictures that it is true of."""
+    return tuple(f"{count:,} of {total:,} images: {one}" for one, count in remarks.items())
 
 
 @dataclass(frozen=True, eq=False)

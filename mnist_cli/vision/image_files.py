@@ -43,6 +43,7 @@ DEPTHS = (255, 4095, 65535)
 LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow's mode that unpacks the upper byte of 16-bit colours: the mode for the lower byte."""
 
+STRETCHED = "its values are stretched: the lowest becomes black, the highest white"
 FAINT = 0.25
 """White paper is used if ink stands out from it by this share of its contrast on black."""
 
@@ -217,7 +218,7 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, Image.Image | None, str]:
     if image.mode.startswith("I;16"):
         return _sixteen_bits(image)
     if image.mode in ("I", "F"):
-        return _rescaled(image, *_finite_range(image)), None, ""
+        return _rescaled(image, *_finite_range(image)), None, STRETCHED
     if image.mode in ("1", "L") and not image.has_transparency_data:
         return image.convert("L"), None, ""
     if image.has_transparency_data:

@@ -76,11 +76,15 @@ def test_shards_in_the_repositorys_folder(tmp_path: Path) -> None:
 
 
 def test_one_file_and_other_columns(tmp_path: Path) -> None:
-    table = pa.table({"img": [png(image) for image in X], "target": Y, "split": ["a"] * 30})
+    deep = io.BytesIO()
+    Image.fromarray(X[0].astype(np.uint16)).save(deep, "PNG")
+    pictures = [deep.getvalue(), *map(png, X[1:])]
+    table = pa.table({"img": pictures, "target": Y, "split": ["a"] * 30})
     pq.write_table(table, tmp_path / "x.parquet")
     data = own_data.read_own(tmp_path / "x.parquet")
     assert data.counts() == [("0", 8, 2), ("1", 8, 2), ("2", 8, 2)]
     assert "columns not used: split" in data.remarks
+    assert "1 of 30 images: its 16-bit values are read as 8-bit" in data.remarks
 
 
 def test_columns_of_pixels(tmp_path: Path) -> None:

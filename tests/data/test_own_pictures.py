@@ -92,10 +92,13 @@ def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> 
     Image.new("RGB", (100, 50), (255, 0, 0)).save(tmp_path / "bar" / "red.jpg")
     Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "disc" / "clear.png")
     Image.new("I;16", (28, 28), 32768).save(tmp_path / "frame" / "deep.png")
+    page = Image.new("L", (28, 28), 9)
+    page.save(tmp_path / "frame" / "pages.tif", save_all=True, append_images=[page, page])
     data = own_data.read_own(tmp_path)
-    assert len(data.train) + len(data.test) == 12
-    (sizes, _) = data.remarks
-    assert sizes.startswith("2 of 12 images are 9×9 to 100×50: the longer side is scaled to 28")
+    assert len(data.train) + len(data.test) == 13
+    (pages, sizes, _) = data.remarks
+    assert pages == "1 of 13 images: only the first of its pages or frames is read"
+    assert sizes.startswith("2 of 13 images are 9×9 to 100×50: the longer side is scaled to 28")
 
 
 def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:

@@ -262,6 +262,7 @@ def test_black_ink_on_transparency_has_no_depth() -> None:
 
 def test_floats_that_are_not_finite_are_said_to_be() -> None:
     levels = DARK.astype(np.float32)
+    assert image_files.decode(encoded(levels, "TIFF"), "it").remarks == (image_files.STRETCHED,)
     levels[0, 0] = np.nan
     with pytest.raises(DataError, match="not finite"):
         grey_of(encoded(levels, "TIFF"))
