@@ -1,15 +1,20 @@
-"""Whether a network's scores are probabilities already, to which softmax should not be applied."""
+"""Judges scores: whether they are probabilities already, and whether an image decides its own."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 ROUNDING = 0.01
-"""How far sums of probabilities may be from 1; bf16 rounds to 0.004."""
+"""How far sums of probabilities may be from 1, and scores from each other; bf16 rounds to 0.004."""
 
 WARNING = (
     "returns probabilities, not logits: softmax is applied to them again, so losses and "
     "probabilities are wrong; let forward return the input of its softmax"
+)
+
+DEPENDENT = (
+    "returns scores that depend on the other images of the batch in evaluation mode: softmax needs "
+    "dim=1, view and reshape must not mix images, and a batch norm needs its running statistics"
 )
 
 
@@ -18,3 +23,9 @@ def are_probabilities(scores: Tensor) -> bool:
     scores = scores.detach().float()
     sums = scores.sum(1)
     return len(sums) > 0 and bool((scores >= 0).all() and ((sums - 1).abs() <= ROUNDING).all())
+
+
+def are_dependent(scores: Tensor, alone: Tensor) -> bool:
+    """Whether the first of ``scores`` (N, classes) differ from its image's ``alone`` (1, classes)."""
+    room = ROUNDING * float(scores.abs().max())
+    return bool((scores[:1] - alone).abs().max() > room)

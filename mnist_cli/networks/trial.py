@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mnist_cli.errors import Caution, OwnCodeError, UsageError
 from mnist_cli.networks.global_state import seeded
-from mnist_cli.networks.score_form import WARNING, are_probabilities
+from mnist_cli.networks.score_form import DEPENDENT, WARNING, are_dependent, are_probabilities
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
@@ -166,8 +166,9 @@ def _naming_the_form() -> Iterator[None]:
 def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool) -> Tensor:
     """The network's scores (count, classes) for images of noise; refuse anything else."""
     label, mode = subject.label, "training" if training else "evaluation"
-    noise = torch.Generator().manual_seed(count)
-    batch = torch.randn(count, 1, 28, 28, generator=noise, dtype=torch.float32, device="cpu")
+    noise = torch.Generator().manual_seed(FEW)
+    shape = (max(count, FEW), 1, 28, 28)  # one image is the first of several
+    batch = torch.randn(shape, generator=noise, dtype=torch.float32, device="cpu")[:count]
     with (
         _naming_the_form(),
         subject.running(f"fails on {count} images in {mode} mode"),
@@ -197,9 +198,6 @@ def _scores(subject: Subject, network: nn.Module, count: int, *, training: bool)
         error.width = scores.shape[1]
         raise error
     return scores
-
-
-# --- values that a checkpoint must hold
 
 
 def _require_plain_weights(subject: Subject, network: nn.Module) -> None:
@@ -329,6 +327,8 @@ def _is_steady(subject: Subject, network: nn.Module, first: Tensor) -> bool:
         subject.caution("seeds torch's generator in forward: its random numbers repeat")
     again, same = tries
     if _close(first, again):
+        if are_dependent(first, _evaluate(subject, network, 1)):
+            subject.caution(DEPENDENT)
         return True
     if _close(first, same):
         subject.caution(

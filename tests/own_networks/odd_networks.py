@@ -126,7 +126,7 @@ class Nested(nn.Module):
 
         def forward(self, images: Tensor) -> dict[str, object]:
             maps = self.conv(images)
-            return {"maps": maps.relu(), "others": (maps, [maps.mean()])}
+            return {"maps": maps.relu(), "others": (maps, [maps.mean((1, 2, 3))[:, None]])}
 
     def __init__(self) -> None:
         super().__init__()
