@@ -144,9 +144,12 @@ def check_key(key: object) -> Any:
     return key
 
 
-def _tensor(
-    storage: object, offset: object, size: object, stride: object, *_more: object
-) -> object:
+def _tensor(storage: object, offset: object, size: object, stride: object, *more: object) -> object:
+    if any(isinstance(bits, dict) and any(bits.values()) for bits in more[2:]):
+        raise Unacceptable(
+            "it has a tensor whose values are to be negated or conjugated",
+            "Save the values: {name: one.resolve_neg().resolve_conj() for name, one in …}.",
+        )
     if isinstance(storage, Storage):
         return tensor_of(storage, offset, size, stride)
     if isinstance(storage, Unread):

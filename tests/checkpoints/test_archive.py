@@ -87,6 +87,14 @@ def test_a_file_of_a_big_endian_machine_is_turned(tmp_path: Path, tensor: torch.
     assert torch.load(path, weights_only=True)["a"].equal(tensor)
 
 
+@pytest.mark.parametrize("new", [False, True])
+def test_a_tensor_whose_bytes_are_to_be_negated_is_refused(tmp_path: Path, new: bool) -> None:
+    turned = torch.full((3,), 1j).conj()
+    for tensor in (turned, turned.imag):
+        data = saved({"a": tensor}, _use_new_zipfile_serialization=new)
+        assert "resolve_neg()" in refused(tmp_path, data).hint
+
+
 # --- damage
 
 
