@@ -257,7 +257,7 @@ def _of_module(
     from mnist_cli.api.guest import classifier_in, visiting, width_of
     from mnist_cli.config.normalisations import MeanStd
     from mnist_cli.data.load import load
-    from mnist_cli.inference.run_data import choose_split
+    from mnist_cli.inference.run_data import choose_split, other_classes
 
     loaded = classifier_in(module)
     dataset = source.name or (loaded.dataset if loaded is not None else "auto")
@@ -272,6 +272,9 @@ def _of_module(
                 f"{len(data.spec.classes)}",
                 "Name the data set it was trained on: dataset='…'.",
             )
+        if loaded is not None and loaded.dataset != "auto":
+            for text in other_classes(loaded.classes, data):
+                caution(text)
         images = choose_split(name, data, None)
         figures = scorer.evaluate(
             images, data.spec.classes, batch_size=batch_size, option="batch_size"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +84,19 @@ def data_warnings(checkpoint: Checkpoint, data: LoadedData) -> list[str]:
         )
     if checkpoint.data is not None and not trained_on(checkpoint, data):
         messages.append(_elsewhere(checkpoint.path, checkpoint.data.name, data))
+        messages += other_classes(checkpoint.data.classes, data)
     return messages
+
+
+def other_classes(known: Sequence[str], data: LoadedData) -> Iterator[str]:
+    """A warning if the names of the classes differ, or their order."""
+    for number, (one, other) in enumerate(zip(known, data.spec.classes, strict=True)):
+        if one != other:
+            yield (
+                f"class {number} is {one!r} in the checkpoint, but {other!r} in {data.spec.title}: "
+                "classes are compared by number, not by name"
+            )
+            return
 
 
 def _elsewhere(path: Path, then: str, data: LoadedData) -> str:

@@ -53,8 +53,12 @@ def test_a_loaded_module_scores_as_its_run(run: Run) -> None:
     found = mnist.evaluate(model.train())
     assert found.figures == expected.figures
     assert model.training
+    model.classes = ("ten", *model.classes[1:])
+    with pytest.warns(Caution, match="class 0 is 'ten' in the checkpoint, but '0' in"):
+        mnist.evaluate(model)
     with torch.no_grad():
         model.network.fc2.bias += 1000 * torch.arange(10.0).eq(3)  # type: ignore[union-attr, operator]
+    model.classes = expected.classes
     assert mnist.evaluate(model).confusion[:, 3].sum() == expected.count
 
 

@@ -107,6 +107,10 @@ def test_moved_images_are_the_same_and_changed_ones_are_not(
     changed = run("eval", run_of, "--dataset", "moved", "--json")
     assert changed.code == 0
     assert f"was trained on {own}/pics, not on" in said(changed)
+    assert "by number" not in said(changed)
+    (Path("moved") / "bar").rename("moved/zebra")
+    renamed = run("eval", run_of, "--dataset", "moved", "--json")
+    assert "class 0 is 'bar' in the checkpoint, but 'disc' in moved" in said(renamed)
     resumed = run("train", "--resume", run_of, "--dataset", "moved", "--runs", "r", "--quiet")
     assert resumed.code == 4
     assert "was trained on different data" in said(resumed)
