@@ -23,11 +23,14 @@ from mnist_cli.data.file_kinds import GZIP
 from mnist_cli.data.own_table import Layout, TableReader, named, unnamed
 from mnist_cli.data.records import Rows, check_ratio
 from mnist_cli.errors import DataError
+from mnist_cli.vision.fitting import LARGEST
 
 BLOCK = 4 << 20
 """Number of bytes of text that are parsed at once."""
 LONGEST = 32 << 20
 """Maximum number of bytes of a line: a million pixels of 20 characters, and their names."""
+MOST_COLUMNS = LARGEST**2 + 3
+"""Maximum number of columns: the pixels of an image, a label, a counter, and an empty one."""
 
 _DELIMITERS = (",", ";", "\t")
 _HINT = "Write it again, with one image in each line."
@@ -68,6 +71,9 @@ def columns_of(path: Path) -> Columns:
         line = block.lines[0]
         delimiter = max(_DELIMITERS, key=line.count)
         separated = delimiter if delimiter in line else None
+        count = line.count(delimiter) + 1 if separated else len(line.split())
+        if count > MOST_COLUMNS:
+            unnamed(path, count)  # refuses it
         names = _fields(f"{path}: line 1", line, separated)
         trailing = separated is not None and len(names) > 1 and not names[-1]
         names = names[:-1] if trailing else names

@@ -197,6 +197,16 @@ def test_a_line_without_end_is_refused_early(
         own_csv.read(path)
 
 
+@pytest.mark.parametrize("between", [b",", b" "])
+def test_too_many_columns_are_refused_before_they_are_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes
+) -> None:
+    monkeypatch.setattr(own_csv, "_fields", pytest.fail)
+    path = written(tmp_path, gzip.compress(b"1" + (between + b"1") * own_csv.MOST_COLUMNS))
+    with pytest.raises(own_csv.DataError, match="not a table of images: 1,048,580 columns"):
+        own_csv.read(path)
+
+
 def test_a_million_rows_are_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_cli.data.records.MAX_IMAGES", 29)
     assert "more than the 29 images" in refusal(written(tmp_path, KAGGLE))
