@@ -59,15 +59,21 @@ def find(root: Path) -> dict[Part, Path] | None:
     Raises:
         DataError: the files belong to several data sets, or some are missing.
     """
-    for folder in (root, root / "raw", *sorted(root.glob("*/raw"))):
-        sets = _sets(folder) if folder.is_dir() else {}
-        if len(sets) > 1:
-            names = ", ".join(name.rstrip("-") or "one without a prefix" for name in sets)
+    for folders in ([root], [root / "raw"], sorted(root.glob("*/raw"))):
+        found = {one: sets for one in folders if one.is_dir() and (sets := _sets(one))}
+        if len(found) > 1:
+            names = ", ".join(f"{one.relative_to(root)}/" for one in found)
             raise DataError(
-                f"{folder} holds the IDX files of several data sets: {names}",
-                "Put each data set into a folder of its own.",
+                f"{root} has several data sets, in {names}",
+                f"Name one, such as {next(iter(found)).parent}.",
             )
-        if sets:
+        for folder, sets in found.items():
+            if len(sets) > 1:
+                names = ", ".join(name.rstrip("-") or "one without a prefix" for name in sets)
+                raise DataError(
+                    f"{folder} holds the IDX files of several data sets: {names}",
+                    "Put each data set into a folder of its own.",
+                )
             (files,) = sets.values()
             _require_whole(folder, files)
             return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ def test_torchvisions_folders_and_emnists_names(tmp_path: Path, inner: str, pref
     data = own_data.read_own(tmp_path)
     assert len(data.train) + len(data.test) == 30
     assert {path.name for path in own_data.locate(tmp_path)} == set(names)
+    shutil.copytree(tmp_path / inner, tmp_path / "KMNIST" / "raw")
+    if inner == "raw":
+        assert own_data.locate(tmp_path)[0].parent == tmp_path / inner
+    else:
+        assert "has several data sets, in KMNIST/raw/, MNIST/raw/" in refusal(tmp_path)
 
 
 def test_loading_says_what_was_done(tmp_path: Path) -> None:
