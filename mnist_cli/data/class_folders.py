@@ -217,10 +217,11 @@ def _instead(root: Path) -> str:
 def _pictures(folder: Path, other: Counter[str]) -> tuple[Path, ...]:
     """The pictures in ``folder``, by their file extensions, in the order of their paths.
 
-    Other files are counted in ``other``.
+    Other files, and links to folders, are counted in ``other``.
     """
     pictures = []
     for place, inner, names in os.walk(folder, onerror=_raise):
+        other.update("a link to a folder" for one in inner if Path(place, one).is_symlink())
         inner[:] = sorted(
             one
             for one in inner

@@ -161,4 +161,6 @@ def test_links_that_go_round_do_not_hang(tmp_path: Path) -> None:
     (tmp_path / "disc" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert "gone.png" in refusal(tmp_path)
     (tmp_path / "disc" / "gone.png").unlink()
-    assert len(own_data.read_own(tmp_path).train) == 3
+    data = own_data.read_own(tmp_path)
+    assert len(data.train) == 3
+    assert "not pictures, ignored: 1 file (a link to a folder)" in data.remarks
