@@ -34,7 +34,7 @@ def read(path: Path, say: Callable[[str], None] | None = None) -> Raw:
         DataError: the file is of an unsupported kind, damaged, too large, or without labels.
     """
     splits = _splits(path, say)
-    return _assembled(path, splits, ())
+    return assembled(path, splits, ())
 
 
 def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | None:
@@ -59,7 +59,7 @@ def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | N
                 )
             else:
                 splits[split] = rows
-    return _assembled(root, splits, remarks)
+    return assembled(root, splits, remarks)
 
 
 def _listed(root: Path, paths: Sequence[Path]) -> str:
@@ -140,7 +140,7 @@ def _joined(root: Path, parts: Sequence[Rows]) -> Rows:
     )
 
 
-def _assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -> Raw:
+def assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) -> Raw:
     """The splits with classes counted from 0.
 
     Raises:
@@ -219,9 +219,16 @@ def _idx_images(path: Path) -> Rows:
             "Name the images' file.",
         )
     check_count(path, len(array))
-    images, remarks = upright(path.name, array)
+    return upright_rows(path, array, None)
+
+
+def upright_rows(
+    path: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None
+) -> Rows:
+    """Images (N, H, W) of an IDX file with their labels, upright and scaled."""
+    images, remarks = upright(path.name, images)
     if images.shape[1:] != (SIDE, SIDE):
         height, width = images.shape[1:]
         remarks = (*remarks, f"images are {width}×{height}: {IN_WORDS}")
         images = np.stack([fit(image) for image in images])
-    return Rows(images, None, remarks=remarks)
+    return Rows(images, labels, remarks=remarks)

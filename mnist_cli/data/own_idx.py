@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.catalogue.spec import Kind
-from mnist_cli.data import idx, own_labels
-from mnist_cli.data.emnist import upright
-from mnist_cli.data.records import MAX_IMAGES, Arrays, Raw, check_count
+from mnist_cli.data import idx, own_files
+from mnist_cli.data.records import MAX_IMAGES, Raw, Rows, check_count
 from mnist_cli.data.split_names import SPLITS, SplitPart, split_of
 from mnist_cli.errors import DataError
-from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
+from mnist_cli.vision.fitting import LARGEST, SIDE, SMALLEST
 
 _LIMIT = MAX_IMAGES * SIDE * SIDE + 16
 _HINT = "Write it again, or name another folder."
@@ -40,17 +39,12 @@ def read(root: Path) -> Raw | None:
     files = find(root)
     if files is None:
         return None
-    splits = {one: _split(files, one) for one in SPLITS if (one, "images") in files}
-    check_count(root, sum(len(labels) for _, labels in splits.values()))
-    values = np.unique(splits["train"][1])
-    arrays = {one: _arrays(files, one, stored, values) for one, stored in splits.items()}
-    return Raw(
-        classes=tuple(map(str, values.tolist())),
-        train=arrays["train"],
-        test=arrays.get("test"),
-        remarks=tuple(_remarks(files, splits["train"], values)),
-        val=arrays.get("val"),
-    )
+    stored = {one: _split(files, one) for one in SPLITS if (one, "images") in files}
+    check_count(root, sum(len(labels) for _, labels in stored.values()))
+    splits: dict[str, Rows] = {
+        one: own_files.upright_rows(files[one, "images"], *stored[one]) for one in stored
+    }
+    return own_files.assembled(root, splits, ())
 
 
 def find(root: Path) -> dict[Part, Path] | None:
@@ -139,30 +133,3 @@ def _split(
             "They belong to different data sets, or one of them is incomplete.",
         )
     return images, labels
-
-
-def _arrays(
-    files: Mapping[Part, Path],
-    split: SplitPart,
-    stored: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]],
-    values: npt.NDArray[Any],
-) -> Arrays:
-    """Images of 28×28, and labels counted from 0 in the order of the training set's values."""
-    images, stored_labels = stored
-    images, _ = upright(files[split, "images"].name, images)
-    labels = own_labels.number(stored_labels, values, str(files[split, "labels"]))
-    if images.shape[1:] != (SIDE, SIDE):
-        images = np.stack([fit(image) for image in images])
-    return Arrays(images, labels)
-
-
-def _remarks(
-    files: Mapping[Part, Path],
-    train: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]],
-    values: npt.NDArray[Any],
-) -> Iterator[str]:
-    yield from upright(files["train", "images"].name, train[0])[1]
-    height, width = train[0].shape[1:]
-    if (height, width) != (SIDE, SIDE):
-        yield f"images are {width}×{height}: {IN_WORDS}"
-    yield from own_labels.remarks(values)

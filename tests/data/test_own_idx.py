@@ -24,6 +24,11 @@ def test_other_sizes_and_classes(tmp_path: Path) -> None:
     assert data.spec.title == "shapes"
     (remark,) = data.remarks
     assert remark.startswith("images are 20×16: the longer side is scaled to 28")
+    larger, _ = idx_arrays(count=12, size=(40, 30))
+    idx_folder(tmp_path / "shapes", {"t10k-images.idx3-ubyte": larger})
+    (first, second) = own_data.read_own(tmp_path / "shapes").remarks
+    assert first == f"training images: {remark}"
+    assert second.startswith("test images: images are 30×40: ")
 
 
 def test_of_28_by_28_every_byte_is_kept_and_the_figures_are_exact(tmp_path: Path) -> None:
