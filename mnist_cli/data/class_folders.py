@@ -171,7 +171,11 @@ def _splits(place: Path, folders: Sequence[Path]) -> dict[SplitPart, Path]:
     classes = [one for one in folders if not split_of(one.name) and _pictures(one, Counter())]
     for one in folders:
         split = split_of(one.name)
-        if split and _holds_classes(one) and (not classes or one.name.isalpha()):
+        # Without any other class, pictures beside several folders do not make a split a class.
+        if split and (
+            (_holds_classes(one) and (not classes or one.name.isalpha()))
+            or (not classes and len(folders_of(_inmost(one))) > 1)
+        ):
             matches.setdefault(split, []).append(one)
     return {split: _likeliest(place, split, paths) for split, paths in matches.items()}
 
@@ -282,9 +286,10 @@ def _ignored(
     place: Path, folders: Sequence[Path], splits: Mapping[SplitPart, Path], other: Counter[str]
 ) -> Iterator[str]:
     """Remarks on folders and files that were not used."""
-    if loose := [one.name for one in sorted(place.iterdir()) if is_picture_name(one)]:
-        more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
-        yield f"not used: {loose[0]}{more}, outside the class folders"
+    for folder in (place, *map(_inmost, splits.values())):
+        if loose := sorted(filter(is_picture_name, folder.iterdir())):
+            more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
+            yield f"not used: {loose[0].relative_to(place)}{more}, outside the class folders"
     apart = [one.name for one in folders if splits and one not in splits.values()]
     if apart:
         yield f"not used: {', '.join(f'{name}/' for name in apart)}"

@@ -69,6 +69,18 @@ def test_names_of_the_splits(tmp_path: Path, train: str, test: str, around: str)
     assert (f"the images are in {around}/" in data.remarks) is bool(around)
 
 
+@pytest.mark.parametrize("loose", [["train"], ["test"], ["train", "test"]])
+def test_a_picture_beside_the_classes_of_a_split(tmp_path: Path, loose: list[str]) -> None:
+    for split in ("train", "test"):
+        picture_folder(tmp_path / split, 3)
+    for split in loose:
+        shutil.copy(tmp_path / "train/bar/000.png", tmp_path / split / "preview.png")
+    data = own_data.read_own(tmp_path)
+    assert data.counts() == [(name, 3, 3) for name in SHAPES]
+    for split in loose:
+        assert f"not used: {split}/preview.png, outside the class folders" in data.remarks
+
+
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_validation_images_beside_train(tmp_path: Path, name: str) -> None:
     picture_folder(tmp_path / "train", 5)
