@@ -289,7 +289,7 @@ def _ignored(
     for folder in (place, *map(_inmost, splits.values())):
         if loose := sorted(filter(is_picture_name, folder.iterdir())):
             more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
-            yield f"not used: {loose[0].relative_to(place)}{more}, outside the class folders"
+            yield f"not used: {loose[0].relative_to(place).as_posix()}{more}, outside the class folders"
     apart = [one.name for one in folders if splits and one not in splits.values()]
     if apart:
         yield f"not used: {', '.join(f'{name}/' for name in apart)}"

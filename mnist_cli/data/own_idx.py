@@ -56,7 +56,7 @@ def find(root: Path) -> dict[Part, Path] | None:
     for folders in ([root], [root / "raw"], sorted(root.glob("*/raw"))):
         found = {one: sets for one in folders if one.is_dir() and (sets := _sets(one))}
         if len(found) > 1:
-            names = ", ".join(f"{one.relative_to(root)}/" for one in found)
+            names = ", ".join(f"{one.relative_to(root).as_posix()}/" for one in found)
             raise DataError(
                 f"{root} has several data sets, in {names}",
                 f"Name one, such as {next(iter(found)).parent}.",
