@@ -13,6 +13,7 @@ from mnist_cli.errors import DataError
 MAX_DIRECTORY = 16 << 20
 """Maximum bytes of the list of some 100,000 entries. zipfile turns the whole list into objects."""
 
+_ENCRYPTED = 1
 _END = b"PK\5\6"
 _END_SIZE = 22
 _COMMENT = 1 << 16
@@ -25,13 +26,16 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
     """The open archive and its entries.
 
     Raises:
-        DataError: the archive is damaged, or has too many entries.
+        DataError: the archive is damaged or encrypted, or has too many entries.
     """
     try:
         if _directory_size(path) > MAX_DIRECTORY:
             raise DataError(f"{path}: a zip with too many entries")
         with zipfile.ZipFile(path) as archive:
-            yield archive, archive.infolist()
+            listing = archive.infolist()
+            if any(one.flag_bits & _ENCRYPTED for one in listing):
+                raise DataError(f"{path} is encrypted", "Unpack it with its password.")
+            yield archive, listing
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
         raise DataError(f"{path} is a damaged zip: {error}") from error
 

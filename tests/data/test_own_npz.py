@@ -172,6 +172,14 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     assert "CRC" in refusal(path)
 
 
+def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path, x=X, y=Y)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    assert "is encrypted" in refusal(path)
+
+
 def test_a_long_directory_is_refused_before_it_is_listed(tmp_path: Path) -> None:
     path = saved(tmp_path, x=X, y=Y)
     data = bytearray(path.read_bytes())
