@@ -74,20 +74,20 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
         UsageError: a run without a configuration, or another folder.
         CheckpointError: several runs have that number.
     """
-    from mnist_cli.base.files import is_folder, is_there
+    from mnist_cli.base.files import from_home, is_folder, is_there
     from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
 
     if config is None or config in choices.preset_names():
         return None
     try:
-        folder = find_run(Path(config).expanduser(), runs)
+        folder = find_run(Path(from_home(config)), runs)
         if folder is not None and not is_there(RunDirectory(folder).config):
             raise UsageError(
                 f"{place} {config}: {folder} is not a run: it has no config.toml",
                 f"Name a preset, a TOML file or a run. {known_runs(runs)}",
             )
         checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
-    except (OSError, RuntimeError):  # find_config says what cannot be read
+    except OSError:  # find_config says what cannot be read
         return None
     if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
         raise UsageError(

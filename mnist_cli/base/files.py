@@ -45,6 +45,11 @@ _CAUSES = {
 }
 
 
+def from_home(path: str) -> str:
+    """A path with the home folder in place of a ``~`` at its start; unchanged without a home."""
+    return os.path.expanduser(path)  # noqa: PTH111 (Path.expanduser fails without a home)
+
+
 def status(path: Path) -> os.stat_result | None:
     """The status of a path, links followed; None if it does not exist.
 

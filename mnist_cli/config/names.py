@@ -13,6 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli import catalogue
+from mnist_cli.base.files import from_home
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -161,11 +162,7 @@ def _last_part(path: str) -> str:
 
 def _absolute(path: str, folder: Path) -> str:
     """The absolute path, from its text alone: links are not followed."""
-    try:
-        known = Path(path).expanduser()
-    except RuntimeError:  # a user without a home
-        known = Path(path)
-    found = os.path.normpath(Path.cwd() / folder / known)
+    found = os.path.normpath(Path.cwd() / folder / from_home(path))
     try:
         found.encode("utf-8")
     except UnicodeEncodeError:

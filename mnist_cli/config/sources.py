@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cli.base.files import is_folder, is_there
+from mnist_cli.base.files import from_home, is_folder, is_there
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.choices import plain_model, preset_names, presets_dir, width_of
 from mnist_cli.config.keys import KEYS, flag, words
@@ -148,14 +148,13 @@ def find_config(name: str, place: str = "--config") -> Path:
     if name in preset_names():
         return presets_dir() / f"{name}.toml"
     try:
-        path = Path(name).expanduser()
+        path = Path(from_home(name))
         if is_there(path) and not is_folder(path):
             return path
         if name.lower() in preset_names():
             return presets_dir() / f"{name.lower()}.toml"
-    except (OSError, RuntimeError) as error:  # a folder that may not be read, a user without home
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{place} {name}: cannot be read: {reason}") from error
+    except OSError as error:  # a folder that may not be read
+        raise UsageError(f"{place} {name}: cannot be read: {error.strerror}") from error
     raise UsageError(
         f"{place} {name}: no preset of that name and no such file",
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",

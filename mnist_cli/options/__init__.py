@@ -15,6 +15,7 @@ import typer
 
 from mnist_cli.api.places import DATA_DIR as DATA_DIR
 from mnist_cli.api.places import RUNS as RUNS
+from mnist_cli.api.places import named_path
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config import choices, keys, normalisations
 from mnist_cli.config.names import ModelName
@@ -84,6 +85,7 @@ DataDirOption = Annotated[
         envvar="MNIST_DATA_DIR",
         metavar="DIR",
         readable=False,
+        callback=named_path,  # shells expand no ~ in a variable's value
         help="Folder of the data sets: a torchvision root, or one with the IDX files.",
         rich_help_panel=DATA,
     ),

@@ -5,8 +5,10 @@ The other spellings are hidden from ``--help``; old ones work for one release, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from mnist_cli.base.files import from_home
 from mnist_cli.config.keys import KEYS
 from mnist_cli.config.keys import flag as flag_of
 
@@ -25,16 +27,24 @@ OPTIONAL: Mapping[str, Mapping[str, str]] = {"mnist train": {"--resume": NEWEST}
 
 _PATHS = frozenset({"dataset", "start"})
 
+_TILDE = re.compile(r"^(--[\w-]+=|-[a-z]|)(~[^/\\]*)")
+"""The home folder in an argument: ``~/x``, ``--out=~/x`` or ``-o~/x``."""
+
 ALSO: Mapping[str, str] = {"--normalize": "--normalise"}
 """Spellings that work in every command, without a note."""
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
-    """``mnist help eval`` as ``mnist eval --help``, and ``mnist version`` as ``mnist --version``."""
+    """``mnist help eval`` as ``mnist eval --help``, and ``mnist version`` as ``mnist --version``.
+
+    Shells do not expand the ``~`` of ``--out=~/x``, so this does.
+    """
     first, rest = arguments[:1], arguments[1:]
     if first == ["help"]:
         return [*rest, "--help"]
-    return ["--version", *rest] if first == ["version"] else arguments
+    if first == ["version"]:
+        return ["--version", *rest]
+    return [_TILDE.sub(lambda found: found[1] + from_home(found[2]), word) for word in arguments]
 
 
 def renamed(command: str, arguments: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from program import Run
 from sklearn.datasets import load_digits
 
 from mnist_cli import catalogue
+from mnist_cli.api.places import data_folder
 from mnist_cli.config import schema as configs
 from mnist_cli.data import store
 from mnist_cli.data.first_images import first_images
@@ -63,6 +64,16 @@ def test_the_folder_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("MNIST_DATA_DIR", str(three))
     assert run("data", "path").out.splitlines()[0] == str(three / FILES[0])
+
+
+@pytest.mark.parametrize("words", [[], ["--data-dir=~/files"], ["--data-dir", "~/files"]])
+def test_a_tilde_that_the_shell_leaves_is_the_home_folder(
+    run: Run, three: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    monkeypatch.setenv("MNIST_DATA_DIR", "elsewhere" if words else "~/files")
+    assert run("data", "path", *words).out.splitlines()[0] == str(three.absolute() / FILES[0])
+    assert data_folder("~/files" if words else None) == three.absolute()
 
 
 @pytest.mark.parametrize("command", ["path", "verify"])
