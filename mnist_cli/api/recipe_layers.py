@@ -77,7 +77,7 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
     from mnist_cli.base.files import from_home, is_folder, is_there
     from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
 
-    if config is None or config in choices.preset_names():
+    if not config or config in choices.preset_names():
         return None
     try:
         folder = find_run(Path(from_home(config)), runs)

@@ -15,7 +15,6 @@ from mnist_cli import options
 from mnist_cli.base.process import check_working_directory
 from mnist_cli.base.version import __version__
 from mnist_cli.cli import help_pages
-from mnist_cli.cli.typer_errors import refuse_empty
 from mnist_cli.options.renamed import renamed
 
 COMMANDS = {
@@ -65,7 +64,6 @@ def _choices(option: Any, **named: Any) -> str | None:
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
-        refuse_empty(arguments)
         return super().parse_args(context, renamed(context.command_path, arguments))
 
     def invoke(self, context: Any) -> Any:

@@ -29,7 +29,7 @@ from mnist_cli.base.signals import (
     ignore_signals,
 )
 from mnist_cli.cli.app import needed
-from mnist_cli.cli.typer_errors import translated
+from mnist_cli.cli.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
 from mnist_cli.options.renamed import spelled_out
 
@@ -126,6 +126,7 @@ def _invoke(arguments: list[str]) -> int:
 
         join_assignments()
         needed(completed_words())(args=arguments, prog_name="mnist")
+    refuse_empty(arguments)
     command = typer.main.get_command(needed(arguments))
     try:
         # A command that starts the program again, as several processes, needs what was typed.

@@ -62,19 +62,17 @@ def refuse_empty(arguments: Sequence[str]) -> None:
     A script writes one when a variable is not set, as in ``--dataset "$DATA"``.
 
     Raises:
-        UsageError: names the option, or the place of the argument.
+        UsageError: names the option, if it is one's value.
     """
     before = ""
-    for number, word in enumerate(arguments, start=1):
+    for word in arguments:
         flag, equals, value = word.partition("=")
         if flag.startswith("--") and equals and not value:
             before, word = flag, ""
         if not word:
             option = before.startswith("-") and before != "--"
-            which = before if option else f"argument {number}"
-            raise UsageError(
-                f"{which}: the value is empty", "Give a value, or omit it to use the default."
-            )
+            which = f"{before}: the value" if option else "an argument"
+            raise UsageError(f"{which} is empty", "Give a value, or omit it.")
         before = word
 
 
