@@ -10,6 +10,7 @@ import typer
 from mnist_cli import catalogue, options
 from mnist_cli.api import recipe_layers
 from mnist_cli.base.packages import require
+from mnist_cli.base.process import command_line
 from mnist_cli.errors import OutputError, UsageError
 from mnist_cli.options import completing, contradictions
 from mnist_cli.options.contradictions import Excludes, Needs
@@ -118,7 +119,8 @@ def path(
 
 
 def _fetch_it(name: str, data_dir: Path) -> str:
-    return f"Download it with: mnist data fetch {name} --data-dir {data_dir}"
+    words = ["mnist", "data", "fetch", name, "--data-dir", str(data_dir)]
+    return f"Download it with: {command_line(words)}"
 
 
 SHOW_RULES = (

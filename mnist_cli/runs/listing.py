@@ -296,11 +296,14 @@ def way_on(path: Path, config: Figures) -> str:
         path: the run's folder.
         config: its configuration.
     """
-    words = ["mnist", "train", "--resume", str(path)]
-    for key in LIMITS:
-        words += [keys.flag(key), "0"] if config.get(key) else []
-    network = str(config.get("model", ""))
-    return command_line([*words, *(["--model", network] if ModelName(network).is_own else [])])
+    limits = [word for key in LIMITS if config.get(key) for word in (keys.flag(key), "0")]
+    return command_on("train", "--resume", path, *limits, model=str(config.get("model", "")))
+
+
+def command_on(*words: str | Path, model: str) -> str:
+    """A command on a run or a checkpoint, which has to name a network of the user's own again."""
+    named = ["--model", model] if ModelName(model).is_own else []
+    return command_line(["mnist", *map(str, words), *named])
 
 
 SHOWN_APART = frozenset(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from mnist_cli.runs.listing import command_on
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.session import Session
 
@@ -40,7 +41,7 @@ def after_epoch(session: Session, result: EpochResult) -> Iterator[str]:
         yield (
             f"{names}{f' and {more} more' if more > 0 else ''} "
             f"{'gets' if len(cut_off) == 1 else 'get'} no gradient (measured in the middle of "
-            f"epoch {result.epoch}): `mnist inspect-grad {session.run.path}` shows where it stops"
+            f"epoch {result.epoch}): `{_inspection(session)}` shows where it stops"
         )
     whole = not session.state.partial  # a few steps are no reason to doubt
     if whole and (chance := at_chance(session, result)):
@@ -75,5 +76,9 @@ def at_chance(session: Session, result: EpochResult) -> str:
     return (
         f"after epoch {result.epoch} the {which} accuracy of {accuracy:.2%} is at chance: always "
         f"answering the most frequent class gives {share:.2%}; try another learning rate (lr = "
-        f"{session.config.lr:g}), and `mnist inspect-grad {session.run.path}`"
+        f"{session.config.lr:g}), and `{_inspection(session)}`"
     )
+
+
+def _inspection(session: Session) -> str:
+    return command_on("inspect-grad", session.run.path, model=session.config.model)

@@ -14,7 +14,7 @@ from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.runs import directory
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.listing import read_run, way_on
+from mnist_cli.runs.listing import command_on, read_run, way_on
 from mnist_cli.training import rank_agreement
 from mnist_cli.training.run import RunRequest, compute_for, load_data, session_in
 from mnist_cli.training.session import Session
@@ -152,7 +152,7 @@ def _configuration(checkpoint: Checkpoint, layers: Sequence[Layer]) -> TrainConf
                 f"{place}: a resumed run keeps {key} = {then}; another value would change "
                 "the meaning of the result",
                 "Omit it, or train a new run from these weights: "
-                f"mnist train --from {checkpoint.path}. "
+                f"{command_on('train', '--from', checkpoint.path, model=saved.model)}. "
                 f"Keys that may change: {', '.join(sorted(free))}.",
             )
     return wanted

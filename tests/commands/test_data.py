@@ -28,7 +28,7 @@ FILES += ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 @pytest.fixture
 def flat() -> Path:
     """A folder with files of MNIST's names and formats, but not MNIST's images."""
-    folder = Path("files")
+    folder = Path("the files")
     folder.mkdir()
     for images, labels in (FILES[:2], FILES[2:]):
         (folder / images).write_bytes(struct.pack(">4i", 2051, 3, 28, 28) + bytes(3 * 28 * 28))
@@ -66,14 +66,14 @@ def test_the_folder_may_come_from_the_environment(
     assert run("data", "path").out.splitlines()[0] == str(three / FILES[0])
 
 
-@pytest.mark.parametrize("words", [[], ["--data-dir=~/files"], ["--data-dir", "~/files"]])
+@pytest.mark.parametrize("words", [[], ["--data-dir=~/the files"], ["--data-dir", "~/the files"]])
 def test_a_tilde_that_the_shell_leaves_is_the_home_folder(
     run: Run, three: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(Path.cwd()))
-    monkeypatch.setenv("MNIST_DATA_DIR", "elsewhere" if words else "~/files")
+    monkeypatch.setenv("MNIST_DATA_DIR", "elsewhere" if words else "~/the files")
     assert run("data", "path", *words).out.splitlines()[0] == str(three.absolute() / FILES[0])
-    assert data_folder("~/files" if words else None) == three.absolute()
+    assert data_folder("~/the files" if words else None) == three.absolute()
 
 
 @pytest.mark.parametrize("command", ["path", "verify"])
@@ -84,7 +84,7 @@ def test_missing_and_foreign_files_are_named(run: Run, flat: Path, command: str)
     assert "4 of 4 files of MNIST are missing or bad" in outcome.err
     assert f"{FILES[1]}: missing" in outcome.err
     assert "is not the MNIST file" in outcome.err
-    assert f"mnist data fetch mnist --data-dir {flat}" in outcome.err
+    assert f"mnist data fetch mnist --data-dir '{flat}'" in outcome.err
     assert all(name in outcome.out for name in FILES) is (command == "verify")
 
 

@@ -20,10 +20,12 @@ class Cut(torch.nn.Module):
 
 def test_a_run_warns_of_what_it_shows(run: Run) -> None:
     Path("cut.py").write_text(CUT)
-    outcome = run(*TINY, "--model", "cut.py:Cut", "--batch-size", 500, "--epochs", 1, "--quiet")
+    outcome = run(*TINY, "--model", "cut.py:Cut", "-b", 500, "-e", 1, "-q", "--runs", "a b")
     assert outcome.code == 0
     assert "warning: batch_size = 500 is more than the 192 training images" in outcome.err
     assert "warning: a.weight, a.bias get no gradient" in outcome.err
+    command = f"mnist inspect-grad 'a b/0001-digits-Cut' --model {Path('cut.py').absolute()}:Cut"
+    assert f"epoch 1): `{command}` shows where it stops" in outcome.err
 
 
 def test_the_command_draws_and_keeps_no_run(run: Run) -> None:
