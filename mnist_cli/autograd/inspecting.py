@@ -75,10 +75,7 @@ class Report:
             return query.find_node(self.graph, str(wanted))
         _check_text("node", wanted)
         word = wanted.strip()
-        found = self._numbered(word) or query.find_nodes(self.graph, word)
-        if all(node.name != word and query.inside(node.module, word) for node in found):
-            return found[0]  # the nearest to the loss
-        return query.find_node(self.graph, word)
+        return next(iter(self._numbered(word)), None) or query.find_node(self.graph, word)
 
     def _numbered(self, word: str) -> list[Node]:
         """The nodes of a module that has a number for a name, as in ``nn.Sequential``."""

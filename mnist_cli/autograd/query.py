@@ -50,15 +50,18 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
 
 
 def find_node(graph: GradGraph, wanted: str) -> Node:
-    """The one node that a word names.
+    """The one node that a word names; of a module, its last operation.
 
     Raises:
-        UsageError: it names none, or several.
+        UsageError: it names none, or several; their ids are listed.
     """
-    found = find_nodes(graph, wanted)
-    if len(found) == 1:
-        return found[0]
-    shown = ", ".join(f"{n.id} ({n.module})" if n.module else str(n.id) for n in found[:12])
+    found, word = find_nodes(graph, wanted), wanted.strip()
+    of_module = all(node.name != word and inside(node.module, word) for node in found)
+    if len(found) == 1 or of_module:
+        return found[0]  # the nearest to the loss
+    shown = ", ".join(
+        f"{n.id} {n.parameter or n.name}{f' ({n.module})' if n.module else ''}" for n in found[:12]
+    )
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
     raise UsageError(
         f"{len(found)} nodes are called {wanted!r}", f"Choose one by its id: {shown}{more}."

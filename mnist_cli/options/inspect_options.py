@@ -66,7 +66,7 @@ NodeFlag = Annotated[
     typer.Option(
         "--node",
         metavar="ID|NAME",
-        help="Describe this node of the network in full and call it.",
+        help="Describe this node of the network in full and call it. A module means its last operation.",
     ),
 ]
 GradFlag = Annotated[

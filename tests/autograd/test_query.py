@@ -42,16 +42,19 @@ def diamond() -> GradGraph:
 
 @pytest.mark.parametrize(
     ("word", "number"),
-    [("3", 3), ("TanhBackward0", 2), ("tanh", 2), ("stem.bias", 7), ("block.right", 3)],
+    [
+        *(("3", 3), ("TanhBackward0", 2), ("tanh", 2), ("stem.bias", 7), ("block.right", 3)),
+        ("block.left", 2),
+    ],
 )
 def test_a_node_is_found_by_id_name_parameter_or_module(word: str, number: int) -> None:
     assert find_node(diamond(), word).id == number
 
 
 def test_a_name_of_several_offers_their_ids() -> None:
-    with pytest.raises(UsageError, match=r"2 nodes are called 'block\.left'") as raised:
-        find_node(diamond(), "block.left")
-    assert "2 (block.left), 4 (block.left)" in raised.value.hint
+    with pytest.raises(UsageError, match="2 nodes are called 'AccumulateGrad'") as raised:
+        find_node(diamond(), "AccumulateGrad")
+    assert "6 stem.weight (stem), 7 stem.bias (stem)" in raised.value.hint
     assert [n.id for n in find_nodes(diamond(), "AccumulateGrad")] == [6, 7]
 
 
