@@ -276,7 +276,8 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
             raise ValueError("the environment has no known precision")
     if model is not None and model != name:
         raise OtherNetworkError(
-            f"{path} holds the network '{name}', not '{ModelName(model).label}'"
+            f"{path} holds the network '{name}', not '{ModelName(model).label}'",
+            "Do not name the network, or choose another checkpoint.",
         )
     changes = _changes(document["model"].get("source"), name) if own else ()
     classes = len(data.classes)

@@ -203,5 +203,6 @@ def _ignored_folders(pictures: Sequence[str]) -> list[str]:
             entries = sorted(Path(one).iterdir())
             inner = [path.name for path in entries if path.is_dir()]
             if 0 < len(inner) < len(entries):  # a folder of folders is an error
-                found.append(f"{one}: subfolders are ignored: {', '.join(inner[:3])}")
+                inner[3:] = ["…"] if len(inner) > 3 else []
+                found.append(f"{one}: subfolders are ignored: {', '.join(inner)}")
     return found

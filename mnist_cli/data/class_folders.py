@@ -250,10 +250,14 @@ def _raise(error: OSError) -> None:
 def _require_pictures(folder: Path, classes: Files) -> None:
     empty = [name for name, files in classes.items() if not files]
     if empty:
-        listed = ", ".join(empty[:LISTED]) + (", …" if len(empty) > LISTED else "")
         raise DataError(
-            f"{folder}: no images in the folder{'s' if len(empty) > 1 else ''} {listed}", _LAYOUT
+            f"{folder}: no images in the folder{'s' if len(empty) > 1 else ''} {_listed(empty)}",
+            _LAYOUT,
         )
+
+
+def _listed(names: Sequence[str], most: int = LISTED) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
@@ -261,9 +265,9 @@ def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
     unknown = [one.name for one in folders if one.name not in classes]
     if unknown:
         raise DataError(
-            f"{test} has the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown[:LISTED])} "
+            f"{test} has the class{'es' if len(unknown) > 1 else ''} {_listed(unknown)} "
             "without training images",
-            f"The classes are {', '.join(list(classes)[:20])}.",
+            f"The classes are {_listed(list(classes), 20)}.",
         )
     files = {one.name: _pictures(one, other) for one in folders}
     if not any(files.values()):

@@ -202,7 +202,8 @@ def _write_pngs(
     changed = [
         f"{one} as {other}" for one, other in zip(classes, folders, strict=True) if one != other
     ]
-    remarks = (f"classes renamed to be folder names: {', '.join(changed[:10])}",) if changed else ()
+    shown = ", ".join(changed[:10]) + (", …" if len(changed) > 10 else "")
+    remarks = (f"classes renamed to be folder names: {shown}",) if changed else ()
     for name, arrays in splits.items():
         width = max(5, len(str(len(arrays) - 1)))
         for number in np.unique(arrays.labels).tolist():

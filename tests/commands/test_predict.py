@@ -89,6 +89,14 @@ def test_bad_files_are_reported_and_the_others_classified(run: Run, trained: Pat
             assert one["error"]["message"] in outcome.err
 
 
+def test_subfolders_are_ignored_with_a_warning(run: Run, trained: Path) -> None:
+    for name in "dbca":
+        Path(f"pictures/{name}").mkdir(parents=True)
+    save(0, "pictures/good.png")
+    outcome = run("predict", "pictures", "--checkpoint", trained)
+    assert "warning: pictures: subfolders are ignored: a, b, c, …\n" in outcome.err
+
+
 def test_many_digits_in_reading_order(run: Run, trained: Path) -> None:
     page = np.full((260, 500), 255, np.uint8)
     for place in range(6):
