@@ -116,9 +116,16 @@ def leave_at_end() -> None:
 
 
 def end(code: int) -> NoReturn:
-    """End the process; after :func:`leave_at_end` without cleanup."""
+    """End the process; after :func:`leave_at_end` without cleanup.
+
+    A full stderr would change the code to 120.
+    """
     if _leaves_at_end:
         leave(code)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _abandon("stderr")
     sys.exit(code)
 
 
@@ -145,11 +152,16 @@ def stdout_discarded() -> Iterator[None]:
 
 
 def abandon_stdout() -> None:
-    """Redirect stdout to the null device, so that the interpreter's last flush cannot fail.
+    """Redirect stdout to the null device, so that the interpreter's last flush cannot fail."""
+    _abandon("stdout")
+
+
+def _abandon(name: str) -> None:
+    """Redirect a stream to the null device.
 
     Since Python 3.13 the stream would report its own last flush when it is collected: it is closed.
     """
-    abandoned = sys.stdout
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    abandoned = getattr(sys, name)
+    setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     with contextlib.suppress(OSError):
         abandoned.close()

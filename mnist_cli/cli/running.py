@@ -179,7 +179,8 @@ def _print_traceback(error: BaseException) -> None:
 
     from mnist_cli.report.console import visible
 
-    sys.stderr.write(visible("".join(traceback.format_exception(error))))
+    with contextlib.suppress(OSError):
+        sys.stderr.write(visible("".join(traceback.format_exception(error))))
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -76,6 +76,17 @@ class _Stdout(_Console):
         raise
 
 
+class _Stderr(_Console):
+    """The console for notices and errors; if they cannot be written, the command goes on."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with contextlib.suppress(OSError):
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """The reader of stderr has gone; rich would end the program."""
+
+
 def stdout(*, wide: bool = False) -> Console:
     """The console for results; ``wide`` wraps no lines unless they go to a terminal."""
     console = _Stdout()
@@ -84,7 +95,7 @@ def stdout(*, wide: bool = False) -> Console:
 
 def stderr() -> Console:
     """The console for notices and errors."""
-    return _Console(stderr=True)
+    return _Stderr(stderr=True)
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -115,14 +126,13 @@ def report_error(error: MnistError, *, as_json: bool) -> None:
 
     Being stopped by Ctrl-C or a signal is not an error.
     """
-    with contextlib.suppress(OSError):
-        if isinstance(error, Stopped):
-            _say(error.message, style="bold yellow")
-        else:
-            _say(error.message, label="error", style="bold red")
-        if error.hint:
-            # Not wrapped, so that a command in it can be copied whole.
-            stderr().print(escape(error.hint))
+    if isinstance(error, Stopped):
+        _say(error.message, style="bold yellow")
+    else:
+        _say(error.message, label="error", style="bold red")
+    if error.hint:
+        # Not wrapped, so that a command in it can be copied whole.
+        stderr().print(escape(error.hint))
     if as_json:
         message = f"{error.message}. {error.hint}" if error.hint else error.message
         print_error_document(error.code, error.kind, message)

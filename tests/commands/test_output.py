@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,21 @@ def test_several_ranks_report_a_full_disk_behind_stdout() -> None:
     assert done.code == 5
     assert "error: cannot write the output: No space left on device" in done.err
     assert "Traceback" not in done.err
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("words", "code"), [(TINY, 0), ((*TINY, "--lr", 1e30, "--debug"), 6), (("eval", "nope"), 4)]
+)
+def test_notices_that_cannot_be_written_end_no_command(words: Sequence[object], code: int) -> None:
+    """The reader of stderr has gone; or its disk is full."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY) if Path("/dev/full").exists() else os.dup(writer)
+    for stream in (writer, full):
+        done = finish(start(*words, stderr=stream))
+        os.close(stream)
+        assert (done.code, "test accuracy" in done.out) == (code, code == 0)
 
 
 @needs_posix
