@@ -290,7 +290,8 @@ def _runs_folder(request: RunRequest, ranks: Ranks) -> Iterator[Path]:
 
 
 def _shrink(config: TrainConfig, data: LoadedData) -> tuple[TrainConfig, LoadedData]:
-    """One epoch of one batch of each split."""
+    """One epoch of one batch of each split, if the data set has as many images as the run needs."""
+    data.cut(config)
     few = torch.arange(min(config.batch_size, len(data.test)))
     val_size = min(validation_size(config.val_size, len(data.train)), config.batch_size)
     update = {

@@ -72,6 +72,8 @@ def test_a_dry_run_keeps_nothing(run: Run, tmp_path: Path) -> None:
     plain = run("train", "--config", "smoke", "--dry-run")
     assert "checkpoint" not in plain.out
     assert "nothing was kept" in plain.err
+    refused = run("train", "--config", "smoke", "--dry-run", "--set", "train_size=5000")
+    assert (refused.code, "train_size 5000 exceed" in refused.err) == (2, True)
 
 
 def no_mnist(*_arguments: object, **_options: object) -> None:
