@@ -110,6 +110,11 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
         values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not TOML: it is not UTF-8 text",
+            "Save it as UTF-8; in Windows PowerShell, replace > by | Out-File -Encoding utf8.",
+        ) from error
     except (ValueError, RecursionError) as error:
         # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.
         raise UsageError(

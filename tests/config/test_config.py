@@ -120,8 +120,9 @@ def test_a_wrong_line_of_a_file_is_named(tmp_path: Path, text: str, line: int, a
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"bad\.toml is not TOML"):
+    with pytest.raises(UsageError, match=r"bad\.toml is not TOML") as caught:
         from_file(path)
+    assert ("not UTF-8 text\nSave it as UTF-8" in str(caught.value)) is (content[0] == 0xFF)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
