@@ -249,9 +249,9 @@ def show_augmented(
     which = f"the first images of epoch 1, seed {config.seed}"
     pairs = list(zip(before.indices.tolist(), before.labels.tolist(), strict=True))
     if png is not None:
-        from mnist_cli.report.figures import save_samples
+        from mnist_cli.report.figures import sample_titles, save_samples
 
-        titles = [f"{spec.classes[label]} · #{index}" for index, label in pairs]
+        titles = sample_titles(spec.classes, pairs)
         title = f"{spec.title}, {which}: in the file (above) and augmented (below)\n{words}"
         save_samples(_stacked(found), titles, png, title=title, own=spec.own)
         note(f"wrote {png}")
@@ -285,9 +285,9 @@ def show_samples(spec: DatasetSpec, split: Samples, png: Path | None, *, as_json
     numbers = list(zip(split.indices.tolist(), split.labels.tolist(), strict=True))
     images = split.images
     if png is not None:
-        from mnist_cli.report.figures import save_samples
+        from mnist_cli.report.figures import sample_titles, save_samples
 
-        titles = [f"{spec.classes[label]} · #{index}" for index, label in numbers]
+        titles = sample_titles(spec.classes, numbers)
         title = f"{spec.title}, {'training' if split.name == 'train' else 'test'} set"
         save_samples(images, titles, png, title=title, own=spec.own)
     if spec.bundled and not as_json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from colorsys import hsv_to_rgb
 from pathlib import Path
@@ -18,7 +20,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mnist_cli.base.files import atomic_write
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import Caution, UsageError
 from mnist_cli.report.console import visible
 from mnist_cli.report.themes import LIGHT, ColourMap, colours
 
@@ -47,6 +49,8 @@ _INKED = (
     "ytick.color", "legend.labelcolor",
 )  # fmt: skip
 _PAPERED = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+
+_NO_GLYPH = r"Glyph (\d+) .*missing from font"
 
 _TIMES = {"svg": {"Date": None}, "svgz": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -199,9 +203,27 @@ def save(figure: Figure, *paths: Path) -> None:
     for path in paths:
         buffer = io.BytesIO()
         ending = check_format(path)
-        with _styled(style()):
+        with _styled(style()), _boxes_in_words():
             figure.savefig(buffer, format=ending, bbox_inches="tight", metadata=_TIMES.get(ending))
         atomic_write(path, buffer.getvalue(), parents=True)
+
+
+@contextlib.contextmanager
+def _boxes_in_words() -> Iterator[None]:
+    """One warning for all characters that the font lacks; matplotlib has one for each, with its code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", _NO_GLYPH)
+        yield
+    lacking = set()
+    for one in caught:
+        if found := re.match(_NO_GLYPH, str(one.message)):
+            lacking.add(chr(int(found[1])))
+        else:
+            warnings.showwarning(one.message, one.category, one.filename, one.lineno)
+    if lacking:
+        shown = ", ".join(sorted(lacking))
+        message = f"the font of the pictures lacks {shown}: they show boxes instead"
+        warnings.warn(message, Caution, stacklevel=2)
 
 
 def check_format(path: Path) -> str:

@@ -5,7 +5,7 @@ They use matplotlib's objects rather than pyplot, which has global state and ope
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -244,6 +244,13 @@ def save_mistakes(
     _save_grid(images, titles, *paths, title=title, own=own, columns=8, size=(1.15, height))
 
 
+def sample_titles(classes: Sequence[str], numbers: Iterable[tuple[int, int]]) -> list[str]:
+    """The title of each image from its index and its class; long names have a line of their own."""
+    names = short_names(classes)
+    between = "\n" if long_names(names) else " · "
+    return [f"{names[label]}{between}#{index}" for index, label in numbers]
+
+
 def save_samples(
     images: npt.NDArray[np.uint8],
     titles: Sequence[str],
@@ -261,7 +268,9 @@ def save_samples(
         own: whether the images are the user's own.
     """
     columns = min(10, max(1, len(images)))
-    height = 0.25 + 0.9 * images.shape[1] / images.shape[2]
+    height = (0.37 if any("\n" in one for one in titles) else 0.25) + 0.9 * images.shape[
+        1
+    ] / images.shape[2]
     _save_grid(images, titles, *paths, title=title, own=own, columns=columns, size=(0.9, height))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from epochs import epoch
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from mnist_cli.errors import Caution
 from mnist_cli.report import figures, training
 from mnist_cli.runs.results import Score
 
@@ -90,6 +92,24 @@ def test_epochs_are_ticked_in_whole_numbers(kept: list[Figure], epochs: int) -> 
         step = 0.25 if (first, epochs) == (0, 1) else 1
         assert all(tick % step == 0 and first <= tick <= epochs for tick in ticks)
     assert "validation" not in lines_of(kept[0])[0]
+
+
+def test_long_names_above_samples_do_not_overlap(kept: list[Figure]) -> None:
+    """As those of Fashion-MNIST."""
+    numbers = [(index, index % 2) for index in range(60_000 - 20, 60_000)]
+    titles = figures.sample_titles(("Ankle boot", "T-shirt/top"), numbers)
+    figures.save_samples(np.zeros((20, 28, 28), np.uint8), titles, Path("grid.png"), title="a set")
+    kept[0].draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in kept[0].axes]
+    assert not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
+
+
+def test_characters_that_the_font_lacks_give_one_warning(tmp_path: Path) -> None:
+    with pytest.warns(Caution, match="the font of the pictures lacks 三, 四: they") as warned:
+        figures.save_samples(
+            np.zeros((1, 2, 2), np.uint8), ["四 三"], tmp_path / "grid.png", title="三"
+        )
+    assert len(warned) == 1
 
 
 def test_a_grid_of_samples_shows_each_image_under_its_title(kept: list[Figure]) -> None:
