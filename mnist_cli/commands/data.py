@@ -43,7 +43,12 @@ def fetch(
     data_dir: options.DataDirOption = options.DATA_DIR,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=1, help="Time limit in seconds."),
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            help="Time limit. Default: 600 seconds; 3600 for emnist-digits.",
+        ),
     ] = None,
     mirror: Annotated[
         list[str] | None,
