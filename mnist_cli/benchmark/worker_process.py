@@ -53,5 +53,5 @@ def _crashed(recipe: str, code: int, stderr: str) -> MnistError:
     last = stderr.strip().splitlines()[-1:] or ["without a message"]
     ended = f"killed by signal {-code}" if code < 0 else last[0]
     return MnistError(
-        f"the recipe '{recipe}' failed: {ended}", f"Try it alone: mnist train --config {recipe}"
+        f"the recipe '{recipe}' failed: {ended}", "Try it alone with `mnist train --config`."
     )

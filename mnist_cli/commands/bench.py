@@ -95,8 +95,12 @@ def _recipes(
     recipes = [_recipe(text, runs, assignments, flagged) for text in texts]
     if scaling and len(recipes) > 1:
         raise UsageError("--scaling takes one recipe", "For example: mnist bench fast:3 --scaling")
-    if len({recipe.name for recipe in recipes}) < len(recipes):
-        raise UsageError("a recipe is named twice", "Give it once, as in fast:10.")
+    names = [recipe.name for recipe in recipes]
+    if double := next((name for name in names if names.count(name) > 1), ""):
+        raise UsageError(
+            f"two recipes are called '{double}'",
+            "Give a recipe once, as in fast:10; files need different names.",
+        )
     return recipes
 
 

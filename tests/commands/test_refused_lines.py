@@ -132,7 +132,7 @@ REFUSED = [
     # mnist bench
     ("bench fast:0", 2, "number of runs"),
     ("bench fast:x", 2, "number of runs"),
-    ("bench fast:1 fast:2", 2, "named twice"),
+    ("bench fast:1 fast:2", 2, "two recipes are called 'fast'"),
     ("bench fsat:1", 2, "fast"),
     ("bench smoke:1 --target 2", 2, "--target"),
     ("bench --inference --scaling", 2, "--inference and --scaling contradict"),
