@@ -15,6 +15,10 @@ _PROGRAM = (
     f"Use the checkpoint that it was exported from, or save that network's weights: {_WEIGHTS}."
 )
 _DOWNLOAD = "Download the file itself: on GitHub, with the button for the raw file."
+_TEXT = (
+    "Name a run or its checkpoint. If you downloaded the file from GitHub, use the button for the "
+    "raw file."
+)
 _UNPACK = "Unpack it first, and name the checkpoint inside."
 OTHER = (
     "Only PyTorch's weights are read: load them with the library that wrote the file, copy them "
@@ -96,7 +100,7 @@ KINDS = (
         rb'\s*\{\s*("metadata".*)?"weight_map"\s*:',
         "Join the files that it lists into one, which holds all weights.",
     ),
-    Kind("JSON text, not a checkpoint", rb"\s*[\[{]\s*([\"\[{\]}]|-?\d|$)", _DOWNLOAD),
+    Kind("JSON text, not a checkpoint", rb"\s*[\[{]\s*([\"\[{\]}]|-?\d|$)", _TEXT),
 )
 """By the first bytes; the first match counts. The order matters: later kinds may match too."""
 
@@ -144,7 +148,7 @@ def known_kind(data: bytes) -> Unacceptable | None:
             return Unacceptable(f"it is {kind.name}", kind.hint)
     text = _text(head)
     if text:
-        return Unacceptable(f"it is text, not a checkpoint: '{safe_text(text, 40)}'", _DOWNLOAD)
+        return Unacceptable(f"it is text, not a checkpoint: '{safe_text(text, 40)}'", _TEXT)
     return None
 
 

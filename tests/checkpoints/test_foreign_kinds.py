@@ -84,6 +84,11 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "a JSON list": (lambda: b"[1, 2]", "JSON text", DOWNLOAD),
     "a notebook": (lambda: json.dumps({"cells": []}).encode(), "a Jupyter notebook", ""),
     "a text": (lambda: b"404: Not Found", "it is text", DOWNLOAD),
+    "a run's recipe": (
+        lambda: b'dataset = "digits"\n',
+        "it is text",
+        "Name a run or its checkpoint",
+    ),
     "a script": (lambda: b"import torch\n", "a Python script", ""),
     "zeros": (lambda: bytes(5000), "zeros", ""),
     "noise": (
