@@ -12,6 +12,7 @@ from mnist_cli.api.places import RUNS, named_path
 from mnist_cli.api.run_folder import RunFolder, network_of, target_of
 from mnist_cli.api.surroundings import briefly
 from mnist_cli.base.files import is_folder, is_there
+from mnist_cli.base.process import check_working_directory
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.report.console import percent
 from mnist_cli.runs import listing
@@ -219,10 +220,12 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
     Raises:
         UsageError: ``runs`` is a file.
         CheckpointError: ``runs`` cannot be read.
+        OutputError: the working directory was deleted.
     """
     root = named_path(runs)
     try:
         if not is_there(root):
+            check_working_directory()
             return Runs()
         if not is_folder(root):
             raise UsageError(f"{root} is not a folder of runs")

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
+from mnist_cli.base.process import check_working_directory
 from mnist_cli.base.spinning import spinning_briefly
 from mnist_cli.errors import MnistError, UsageError
 
@@ -45,6 +46,8 @@ def undisturbed() -> Iterator[None]:
     Threads wait for each other here. An unexpected lack of memory, and a failure in the user's
     own network, become the errors that the commands report.
     """
+    if not _process:
+        check_working_directory()
     if "torch" not in sys.modules:
         with spinning_briefly():
             import torch  # noqa: F401

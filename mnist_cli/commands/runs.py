@@ -10,6 +10,7 @@ import typer
 
 from mnist_cli import options
 from mnist_cli.base.files import is_regular
+from mnist_cli.base.process import check_working_directory
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
 from mnist_cli.options import completing, contradictions
 
@@ -80,6 +81,7 @@ def show(
     if context.invoked_subcommand is not None:
         _refuse_options_before(context)
         return
+    check_working_directory()
     from mnist_cli.report.console import note, print_json
     from mnist_cli.report.run_table import print_runs
     from mnist_cli.runs.listing import distinctions, sort_runs

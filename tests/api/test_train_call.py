@@ -10,7 +10,7 @@ import sys
 import threading
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from recipe import TINY, bits, train
+from systems import needs_posix
 from torch import nn
 
 import mnist_cli as mnist
@@ -152,6 +153,20 @@ def test_a_fork_of_a_process_that_has_computed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with surroundings.undisturbed():
         pass
+
+
+@needs_posix
+@pytest.mark.parametrize("call", [mnist.train, mnist.list_runs])
+def test_a_working_directory_that_was_deleted(
+    call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_cli.api import surroundings
+
+    monkeypatch.setattr(surroundings, "_process", 0)
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(errors.OutputError, match="the working directory is not available: deleted"):
+        call()
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ from mnist_cli.options.renamed import RENAMED, renamed
 
 
 @needs_posix
-def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["doctor", "runs"])
+def test_a_working_directory_that_was_deleted(tmp_path: Path, command: str) -> None:
     gone = tmp_path / "gone"
-    script = f"mkdir {gone}; cd {gone}; rmdir {gone}; mnist --version; mnist doctor"
+    script = f"mkdir {gone}; cd {gone}; rmdir {gone}; mnist --version; mnist {command}"
     outcome = shell(script, PYTHONPATH=str(Path(__file__).parents[2]))
     assert outcome.out == f"mnist {__version__}\n"
     assert outcome.err.startswith("error: the working directory is not available: deleted")
