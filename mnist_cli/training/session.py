@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from mnist_cli.data.load import LoadedData
 from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import ask_for_room, explain_out_of_memory
-from mnist_cli.errors import CheckpointError
+from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
@@ -260,11 +261,13 @@ class Session:
         """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock is paused.
 
         Raises:
-            NonFiniteError: a step was skipped since the loss was no longer finite.
+            NonFiniteError: a step was skipped since the loss was no longer finite, or made a weight
+                not finite.
             OutputError: the disk is full or read-only; the earlier files are intact.
         """
         with self.state.clock.paused():
             report(self.state, self.loader)
+            snapshot.check_weights(self.state, len(self.data.spec.classes))
             if self.compute.ranks.leads:
                 document = snapshot.capture(self.state, self._data_info(), self.loader.generator)
                 best = [self.run.best] if self.state.at_best else []
@@ -310,10 +313,19 @@ class Session:
         return score(log_probabilities, self.data.test.labels)
 
     def finish(self) -> Summary:
-        """Evaluate the run's chosen checkpoint on the test set, once; write the summary."""
+        """Evaluate the run's chosen checkpoint on the test set, once; write the summary.
+
+        Raises:
+            NonFiniteError: the test loss is not finite.
+        """
         path = self.run.checkpoint()
         best = checkpoints.read(path, self.config.model)
         test = self.score_test(best.build_model().to(self.compute.device))
+        if not math.isfinite(test.loss):
+            raise NonFiniteError(
+                f"{path}: the test loss is {test.loss}",
+                "Lower the learning rate (lr), or train in fp32 (precision = fp32).",
+            )
         summary = Summary(
             run=str(self.run.path),
             checkpoint=str(path),

@@ -19,8 +19,8 @@ from mnist_cli.checkpoints.weight_check import not_finite
 from mnist_cli.config.names import ModelName
 from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
-from mnist_cli.errors import CheckpointError
-from mnist_cli.networks import own_network
+from mnist_cli.errors import CheckpointError, NonFiniteError
+from mnist_cli.networks import ensemble, own_network
 from mnist_cli.runs.results import MEANS
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
@@ -64,6 +64,23 @@ def capture(
         "environment": environment(state),
         **({"start": dict(state.start)} if state.start else {}),
     }
+
+
+def check_weights(state: TrainState, classes: int) -> None:
+    """Refuse to replace a checkpoint by weights that no command would read; waits for the device.
+
+    The guard judges the loss and the gradient of a step, not what the step makes of the weights.
+
+    Raises:
+        NonFiniteError: a weight holds NaN or infinity that a fresh one does not have.
+    """
+    config = state.config
+    fresh = ensemble.expected_weights(config.model, classes, config.ensemble)
+    if name := not_finite(state.model.state_dict(), fresh):
+        raise NonFiniteError(
+            f"weight '{name}' holds NaN or infinity after step {state.step}; it was not saved",
+            "Lower the learning rate (lr), or clip the gradient (clip_norm = 1).",
+        )
 
 
 def _source(model: ModelName) -> dict[str, Any]:

@@ -206,6 +206,19 @@ def test_a_loss_that_is_no_longer_finite_leaves_the_last_good_checkpoint(tmp_pat
     assert checkpoints.read(tmp_path / "last.pt").document["position"]["step"] == 3
 
 
+@pytest.mark.parametrize(
+    ("lr", "message", "saved"),
+    [
+        (1e60, r"weight 'conv1.weight' holds NaN or infinity after step 1; it was not saved", 0),
+        (1e36, r"last\.pt: the test loss is nan", 1),
+    ],
+)
+def test_a_step_whose_weights_overflow(tmp_path: Path, lr: float, message: str, saved: int) -> None:
+    with pytest.raises(NonFiniteError, match=message):
+        run(session_in(tmp_path, config(model="conv2", lr=lr, max_steps=1, val_size=0)))
+    assert document(tmp_path / "last.pt")["position"]["step"] == saved
+
+
 def test_no_checkpoint_is_written_once_a_deferred_guard_has_seen_a_bad_step(tmp_path: Path) -> None:
     """Its weights would be good, but a batch norm has already averaged the bad batch in."""
     session = session_in(tmp_path, config(model="conv4", checkpoint_every=1))
