@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_cli.base.files import (
-    alive,
     clear_stale,
     explain_os_error,
     host_name,
@@ -26,6 +25,8 @@ LOCK = "run.lock"
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 _NAME = re.compile(r"(?=.*[^\W\d_])\w([\w.-]*\w)?")
 LONGEST_NAME = 64
+_PATIENCE = 0.2
+"""Seconds to wait for a lock, which a process that lists runs may hold for a moment."""
 
 
 class RunDirectory:
@@ -84,17 +85,26 @@ class RunDirectory:
 
     @property
     def writer(self) -> str:
-        """The process that writes the run, as far as this machine knows; empty if there is none.
+        """The process that writes the run; empty if there is none.
 
-        Takes no lock: a run could not start at that moment.
+        A killed process leaves its number behind, which may be another process's after a restart of
+        the machine, or in another container: the lock decides.
         """
-        try:
+        with contextlib.suppress(OSError, ValueError):
             owner = self._owner.read_text(encoding="utf-8").strip()
-            pid, _, host = owner.partition(" on ")
-            number, here = int(pid), host == host_name()
-            return "" if here and not alive(number) else f"process {owner}"
-        except (OSError, ValueError, OverflowError):
-            return ""
+            return f"process {owner}" if owner and self._in_use() else ""
+        return ""
+
+    def _in_use(self) -> bool:
+        """Whether a process holds the lock; if none does, it is taken for a moment."""
+        from mnist_cli.base import locks
+
+        try:
+            if is_there(self.path / LOCK):
+                locks.acquire(self.path / LOCK, timeout=0).release()
+            return False
+        except OSError:  # held (filelock's Timeout is one), or not ours to lock
+            return True
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -110,7 +120,7 @@ class RunDirectory:
         from mnist_cli.base import locks
 
         try:
-            lock = locks.acquire(self.path / LOCK, timeout=0)
+            lock = locks.acquire(self.path / LOCK, timeout=_PATIENCE)
         except Timeout as error:
             with contextlib.suppress(OSError):
                 owner = self._owner.read_text(encoding="utf-8").strip()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from systems import needs_permissions, needs_posix
 
+from mnist_cli.base import locks
 from mnist_cli.base.files import host_name
 from mnist_cli.errors import CheckpointError
 from mnist_cli.runs import listing as runlist
+from mnist_cli.runs.directory import LOCK
 from mnist_cli.runs.listing import differences, list_runs, open_run, read_run, sort_runs
 from mnist_cli.runs.results import EpochResult, Score
 
@@ -74,22 +74,27 @@ def test_an_unfinished_run_tells_how_far_it_came(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "state"),
+    ("owner", "held", "state"),
     [
-        ("{here} on {host}", "running"),
-        ("{dead} on {host}", "unfinished"),
-        ("1 on another-machine", "running"),
-        ("garbled", "unfinished"),
-        ("9" * 30 + " on {host}", "unfinished"),
+        ("{here} on {host}", True, "running"),
+        ("{here} on {host}", False, "unfinished"),  # its number is now another process's
+        ("1 on another-machine", True, "running"),
+        ("1 on another-machine", False, "unfinished"),
+        ("", True, "unfinished"),  # not yet written
+        ("garbled", False, "unfinished"),
     ],
 )
-def test_a_run_that_is_being_written_says_by_whom(tmp_path: Path, owner: str, state: str) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    text = owner.format(here=os.getpid(), dead=dead.pid, host=host_name())
+def test_a_run_that_is_being_written_says_by_whom(
+    tmp_path: Path, owner: str, held: bool, state: str
+) -> None:
+    text = owner.format(here=os.getpid(), host=host_name())
     folder = make(tmp_path, "0001-mnist-conv4")
     (folder / "run.pid").write_text(text + "\n")
+    lock = locks.acquire(folder / LOCK, timeout=0)
+    if not held:
+        lock.release()
     run = read_run(folder)
+    lock.release()
     assert run.state == state
     assert run.problem == (f"process {text}" if state == "running" else "")
 
