@@ -79,6 +79,7 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
 
     if not config or config in choices.preset_names():
         return None
+    folder = None
     try:
         folder = find_run(Path(from_home(config)), runs)
         if folder is not None and not is_there(RunDirectory(folder).config):
@@ -87,8 +88,8 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
                 f"Name a preset, a TOML file or a run. {known_runs(runs)}",
             )
         checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
-    except OSError:  # find_config says what cannot be read
-        return None
+    except OSError:  # whoever reads it says what cannot be read
+        return folder
     if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
         raise UsageError(
             f"{place} {config}: a checkpoint, not a configuration",

@@ -211,8 +211,8 @@ def _clear_dead_runs(root: Path) -> None:
     """
     clear_stale(root)
     for path in root.iterdir():
-        if run_number(path) and not RunDirectory(path).last.is_file():
-            with contextlib.suppress(OSError):  # a file, or just renamed by another process
+        with contextlib.suppress(OSError):  # a file, just renamed, or another user's
+            if run_number(path) and not RunDirectory(path).last.is_file():
                 clear_stale(path)
 
 
@@ -239,13 +239,19 @@ def numbered(root: Path) -> list[RunDirectory]:
     return [RunDirectory(path) for path in folders]
 
 
+def _ours(root: Path) -> list[RunDirectory]:
+    """The numbered folders, newest first, without those that may not be opened, unless none may."""
+    runs = numbered(root)
+    return [run for run in runs if os.access(run.path, os.X_OK)] or runs
+
+
 def newest(root: Path) -> RunDirectory:
     """The run with the highest number that has a checkpoint.
 
     Raises:
         CheckpointError: there is none.
     """
-    for run in numbered(root):
+    for run in _ours(root):
         if is_regular(run.best) or is_regular(run.last):
             return run
     raise CheckpointError(
@@ -260,7 +266,7 @@ def newest_unfinished(root: Path) -> RunDirectory:
     Raises:
         CheckpointError: there is none.
     """
-    runs = [run for run in numbered(root) if is_regular(run.last)]
+    runs = [run for run in _ours(root) if is_regular(run.last)]
     for run in runs:
         if not is_there(run.summary) and not run.writer:
             return run

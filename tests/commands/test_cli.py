@@ -225,6 +225,7 @@ def test_each_command_itself_explains_paths_that_cannot_be_read() -> None:
         ("model closed.pt", 4),
         ("plot closed.pt", 4),
         ("train --resume closed.pt", 4),
+        ("train --config closed", 2),
         ("eval closed", 4),
         ("data show mnist --data-dir closed", 5),
         ("train --dataset closed.csv", 3),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from systems import needs_permissions
 
 from mnist_cli.base.files import host_name, temporary_for
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
@@ -223,6 +224,19 @@ def test_the_newest_run_is_the_highest_number_with_a_checkpoint(tmp_path: Path) 
     made(tmp_path, "not-a-run", "best.pt")
     assert newest(tmp_path).path.name == "10000-mnist-conv4"
     assert find_checkpoint(None, tmp_path) == tmp_path / "10000-mnist-conv4" / "best.pt"
+
+
+@needs_permissions
+def test_private_runs_of_other_users_are_passed_over(tmp_path: Path) -> None:
+    readable = made(tmp_path, "0001-mnist-conv4", "last.pt")
+    private = made(tmp_path, "0002-mnist-conv4", "last.pt")
+    try:
+        private.chmod(0)
+        assert newest(tmp_path).path == newest_unfinished(tmp_path).path == readable
+        assert create(tmp_path, "mnist", "conv4").path.name == "0003-mnist-conv4"
+    finally:
+        for path in (readable, private):
+            path.chmod(0o700)
 
 
 def test_without_a_run_it_says_how_to_make_one(tmp_path: Path) -> None:
