@@ -21,7 +21,6 @@ from mnist_cli.runs.results import EPOCH, EpochResult, StepRow
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.loop import StepResult
 from mnist_cli.training.observer import Observer
-from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.run_summary import Summary
 from mnist_cli.training.session import Session
 from mnist_cli.training.step_log import Mark, due, rows_between
@@ -107,8 +106,7 @@ class _Pace:
     @staticmethod
     def _mark(session: Session) -> Mark:
         state = session.state
-        running, rates = state.running, LearningRate(session.config, session.loader.batches)
-        lr = rates.rate(state.step - 1)
+        running, lr = state.running, float(state.optimizers[0].param_groups[0]["lr"])
         sums = running.sums.clone()
         return Mark(state.batch, state.step, running.images, running.steps, lr, sums)
 

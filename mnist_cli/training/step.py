@@ -48,7 +48,7 @@ class Stepper:
         self.state = state
         self.schedule = replace(schedule, single=rate_dtype(state.device) == torch.float32)
         # An epoch reports the rate of its last step, even in a run resumed after that step.
-        self.lr = schedule.rate(state.step - 1) if state.step else 0.0
+        self.lr = self.schedule.rate_on_device(state.step - 1) if state.step else 0.0
         self.foreach = kind_of(state.device).foreach
         self.parameters = list(trained(state.model).values())
         # At an epoch's end many schedules have reached rates that change almost nothing.

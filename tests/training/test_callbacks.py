@@ -104,10 +104,13 @@ def test_the_methods_are_called_in_order_with_plain_values(tmp_path: Path) -> No
     json.dumps({**run.config})
 
 
-@pytest.mark.parametrize("kind", ["step", "epoch"])
-def test_the_figures_are_those_of_the_metrics_file(tmp_path: Path, kind: str) -> None:
-    seen = Recorder()
-    train(tmp_path, seen, settings=config(label_smoothing=0.1))
+@pytest.mark.parametrize(("kind", "every"), [("step", 0), ("step", 1), ("epoch", 0)])
+def test_the_figures_are_those_of_the_metrics_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, every: int
+) -> None:
+    monkeypatch.setattr("mnist_cli.training.step.rate_dtype", lambda _device: torch.float32)
+    seen = Recorder(every=every)
+    train(tmp_path, seen, settings=config(label_smoothing=0.1, schedule="cosine"))
     written = rows(tmp_path, kind)
     assert len(written) == len(seen.of(kind))
     for row, progress in zip(written, seen.of(kind), strict=True):

@@ -22,6 +22,7 @@ from mnist_cli.runs.results import EpochResult
 from mnist_cli.training import snapshot
 
 RECIPES: dict[str, dict[str, Any]] = {
+    "cosine, float32 rates as on a GPU": {"schedule": "cosine"},
     "sgd, step, dropout": {"schedule": "step", "gamma": 0.5},
     "adam, one-cycle, averaged": {
         "optimizer": "adam",
@@ -51,8 +52,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_resuming_after_any_event_gives_the_same_bits(recipe: str, tmp_path: Path) -> None:
+def test_resuming_after_any_event_gives_the_same_bits(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights, optimiser, average, generators and metrics, after each later event and at the end."""
+    if "float32 rates" in recipe:
+        monkeypatch.setattr("mnist_cli.training.step.rate_dtype", lambda _device: torch.float32)
     settings = config(**RECIPES[recipe])
     whole = Run(settings)
     documents = [whole.document()]
