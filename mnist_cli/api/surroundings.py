@@ -114,16 +114,18 @@ def _renew_networks() -> None:
 def _usual_settings() -> Iterator[None]:
     import torch
 
-    dtype, product = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    from mnist_cli.devices import float32
+
+    dtype = torch.get_default_dtype()
     with contextlib.ExitStack() as settings:
         if torch.are_deterministic_algorithms_enabled():  # to set the switch takes a second
             mild = torch.is_deterministic_algorithms_warn_only_enabled()
             settings.callback(torch.use_deterministic_algorithms, True, warn_only=mild)
             torch.use_deterministic_algorithms(False)
         settings.callback(torch.set_default_dtype, dtype)
-        settings.callback(torch.set_float32_matmul_precision, product)
+        settings.callback(float32.Products.now().apply)
         torch.set_default_dtype(torch.float32)
-        torch.set_float32_matmul_precision("highest")
+        float32.USUAL.apply()
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
         settings.enter_context(torch.autograd.set_detect_anomaly(False))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mnist_cli.devices.float32 import Products
 from mnist_cli.errors import Caution
 
 _SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = (
@@ -32,11 +33,7 @@ _SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
         torch.are_deterministic_algorithms_enabled,
         torch.use_deterministic_algorithms,
     ),
-    (
-        "torch's precision of float32 products",
-        torch.get_float32_matmul_precision,
-        torch.set_float32_matmul_precision,
-    ),
+    ("torch's precision of float32 products", Products.now, Products.apply),
     ("the working directory", os.getcwd, os.chdir),
 )
 """Each setting: its name, the function that reads it, and the function that sets it."""
@@ -56,7 +53,7 @@ def settings_kept(who: str) -> Iterator[None]:
     finally:
         for (name, read, write), value in zip(_SETTINGS, before, strict=True):
             now = _read(read)
-            if now != value:
+            if str(now) != str(value):
                 _write(write, value)
                 changed.append(f"{name} to {now} (restored to {value})")
     if changed:

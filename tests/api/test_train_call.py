@@ -23,6 +23,7 @@ from torch import nn
 
 import mnist_cli as mnist
 from mnist_cli import Callback, Caution, MnistError, Run, errors
+from mnist_cli.devices import float32
 from mnist_cli.report.training import LearningCurves
 
 NET = """
@@ -75,8 +76,22 @@ def settings() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def newer_products() -> Iterator[None]:
+    """With torch's newer interface, after which the older one raises errors."""
+    before = float32.Products.now()
+    torch.backends.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        before.apply()
+
+
 SURROUNDINGS = {
     "settings": settings,
+    "newer products": newer_products,
     "inference_mode": torch.inference_mode,
     "default device": lambda: torch.device("meta"),
 }
@@ -96,7 +111,7 @@ def state() -> dict[str, Any]:
         "autocast": torch.is_autocast_enabled("cpu"),
         "anomaly": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "products": torch.get_float32_matmul_precision(),
+        "products": float32.Products.now(),
         "filters": list(warnings.filters),
         "handlers": [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
         "path": list(sys.path),

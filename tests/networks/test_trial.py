@@ -173,6 +173,11 @@ def test_a_forward_that_changes_the_state_dict(
             "default dtype to torch.float64 (restored to",
         ),
         ("torch.set_num_threads(3)", "0", "number of threads to 3"),
+        (
+            "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
+            "0",
+            "float32 products to mkldnn.matmul bf16 (restored to highest)",
+        ),
         ("os.chdir('/')", "0", f"the working directory to {Path('/').resolve()}"),
         ("", "(torch.autograd.set_detect_anomaly(True) and 0)", "anomaly detection to True"),
     ],

@@ -1,0 +1,72 @@
+"""How exactly torch multiplies float32 numbers: one setting with two interfaces.
+
+``torch.set_float32_matmul_precision`` is the older one. Its counterpart that reads the setting raises
+an error once a program has used the newer one, the attributes ``fp32_precision`` of
+``torch.backends``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_USUAL: tuple[tuple[str, str], ...] = (
+    # Those before inherit to those after.
+    ("", "none"),
+    ("cudnn", "none"),
+    ("cuda.matmul", "none"),
+    ("mkldnn.matmul", "none"),
+    ("cudnn.conv", "tf32"),
+    ("cudnn.rnn", "tf32"),
+    ("mkldnn.conv", "none"),
+    ("mkldnn.rnn", "none"),
+)
+"""The parts of ``torch.backends`` with an attribute ``fp32_precision``, and torch's defaults."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """The setting: ``whole`` is the older interface's value, None if it does not say."""
+
+    whole: str | None
+    parts: tuple[str, ...]
+
+    @classmethod
+    def now(cls) -> Products:
+        """The setting of this process."""
+        try:
+            whole = torch.get_float32_matmul_precision()
+        except RuntimeError:  # the newer interface has set another value than the older
+            whole = None
+        return cls(whole, tuple(_holder(name).fp32_precision for name, _ in _USUAL))
+
+    def __str__(self) -> str:
+        """The older interface's value, then what differs from it or from the defaults."""
+        words = [self.whole or ""]
+        for (name, usual), value in zip(_USUAL, self.parts, strict=True):
+            if value in (usual, "ieee" if usual == "none" else usual):  # the same precision
+                continue
+            if self.whole is None or not name.endswith("matmul"):
+                words.append(f"{name or 'torch.backends'} {value}")
+        return ", ".join(filter(None, words))
+
+    def apply(self) -> None:
+        """Set it; attributes that have their value already keep inheriting it."""
+        if self.whole is not None:
+            torch.set_float32_matmul_precision(self.whole)
+        for (name, _), value in zip(_USUAL, self.parts, strict=True):
+            if (holder := _holder(name)).fp32_precision != value:
+                holder.fp32_precision = value
+
+
+USUAL = Products("highest", tuple(value for _, value in _USUAL))
+"""torch's defaults: products are exact in float32."""
+
+
+def _holder(name: str) -> Any:
+    holder = torch.backends
+    for part in filter(None, name.split(".")):
+        holder = getattr(holder, part)
+    return holder
