@@ -160,9 +160,13 @@ class Checkpoint:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """The bytes of a checkpoint's file."""
-    buffer = io.BytesIO()
-    torch.save(dict(document), buffer)
+    """The bytes of a checkpoint's file, with checksums even if the caller's setting omits them."""
+    buffer, setting = io.BytesIO(), torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)
+    try:
+        torch.save(dict(document), buffer)
+    finally:
+        torch.serialization.set_crc32_options(setting)
     return buffer.getvalue()
 
 
