@@ -22,14 +22,12 @@ from torch import Tensor, nn
 
 from mnist_cli.errors import Caution, OwnCodeError, UsageError
 from mnist_cli.networks.global_state import seeded
+from mnist_cli.networks.repeatable import DIFFERS, close, takes_same_step
 from mnist_cli.networks.score_form import DEPENDENT, WARNING, are_dependent, are_probabilities
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
 """Number of images per batch: in training mode, batch norms need more than one."""
-
-ROUNDING = 1e-4
-"""Share of the largest score by which another order of sums may change a score in float32."""
 
 STEP = 1e-3
 """Distance by which the trial's training step moves each weight."""
@@ -280,10 +278,11 @@ def _require_same_scores(
     with subject.running("cannot load its own state_dict"):
         other.load_state_dict(copy.deepcopy(network.state_dict()))
     theirs = _evaluate(subject, other, FEW)
-    if not _is_steady(subject, other, theirs) or torch.equal(scores, theirs):
+    if not _is_steady(subject, other, theirs):
         return
-    causes = _causes(subject, network, other)
-    if not causes and _close(scores, theirs):
+    causes = [] if torch.equal(scores, theirs) else _causes(subject, network, other)
+    if not causes and close(scores, theirs):
+        _expect_same_training(subject, network, other)
         return
     what = listed(causes) or "a value that no attribute leads to"
     raise UsageError(
@@ -291,6 +290,15 @@ def _require_same_scores(
         "checkpoint would, and another process would compute other scores",
         REGISTER,
     )
+
+
+def _expect_same_training(subject: Subject, network: nn.Module, other: nn.Module) -> None:
+    """Warn if a training step depends on more than the state_dict, which ``other`` has loaded."""
+    # By now, each mode has called one of them more often: a count of calls would differ.
+    suspects = differing(subject.outside(network), subject.outside(other))
+    with contextlib.suppress(NotFiniteError):
+        if not takes_same_step(network, other, lambda one: train(subject, one, FEW)):
+            subject.caution(DIFFERS.format(f" (perhaps {listed(suspects)})" if suspects else ""))
 
 
 def _causes(subject: Subject, network: nn.Module, other: nn.Module) -> list[str]:
@@ -325,12 +333,11 @@ def _is_steady(subject: Subject, network: nn.Module, first: Tensor) -> bool:
             states.append(torch.get_rng_state())
     if torch.equal(states[0], states[1]):
         subject.caution("seeds torch's generator in forward: its random numbers repeat")
-    again, same = tries
-    if _close(first, again):
+    if close(first, tries[0]):
         if are_dependent(first, _evaluate(subject, network, 1)):
             subject.caution(DEPENDENT)
         return True
-    if _close(first, same):
+    if close(first, tries[1]):
         subject.caution(
             "draws random numbers in evaluation mode, so the same image gets different scores each "
             "time: F.dropout needs training=self.training, and noise needs `if self.training`"
@@ -341,8 +348,3 @@ def _is_steady(subject: Subject, network: nn.Module, first: Tensor) -> bool:
         "what it depends on"
     )
     return False
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    room = ROUNDING * float(torch.maximum(one.abs(), other.abs()).max())
-    return bool((one - other).abs().max() <= room)

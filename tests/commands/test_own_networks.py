@@ -349,11 +349,11 @@ def armed(condition: str, failure: str = BOOM) -> None:
 @pytest.mark.parametrize(
     ("condition", "failure", "told"),
     [
-        ("self.calls > 4", BOOM, 'raise ValueError("boom"): ValueError: boom'),
+        ("self.calls > 5", BOOM, 'raise ValueError("boom"): ValueError: boom'),
         ("len(x) == 64", "self.fc(x)", "mat1 and mat2 shapes cannot be multiplied"),
-        ("self.calls > 4", 'open("nothing.txt")', "No such file or directory: 'nothing.txt'"),
-        ("self.calls > 4", 'raise OSError("no name")', "OSError: no name"),
-        ("self.calls > 4", "raise SystemExit(0)", "SystemExit: 0"),
+        ("self.calls > 5", 'open("nothing.txt")', "No such file or directory: 'nothing.txt'"),
+        ("self.calls > 5", 'raise OSError("no name")', "OSError: no name"),
+        ("self.calls > 5", "raise SystemExit(0)", "SystemExit: 0"),
     ],
 )
 def test_a_failure_in_training_names_its_own_line(

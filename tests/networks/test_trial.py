@@ -172,6 +172,16 @@ def test_a_forward_that_changes_the_state_dict(
             "0",
             "default dtype to torch.float64 (restored to",
         ),
+        (
+            "self.noise = torch.Generator()",
+            "torch.rand(10, generator=self.noise) * x.mean() * self.training",
+            "so a resumed run would differ: hold such values",
+        ),
+        (
+            "self.t = 1.0",
+            "x[:, 0, 0, :10] * self.training * (setattr(self, 't', self.t * 0.9) or self.t)",
+            "so a resumed run would differ (perhaps self.t)",
+        ),
         ("torch.set_num_threads(3)", "0", "number of threads to 3"),
         (
             "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
