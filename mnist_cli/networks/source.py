@@ -5,6 +5,7 @@ Its output goes to stderr, since stdout may hold one JSON document.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import sys
@@ -24,6 +25,8 @@ MAX_BYTES = 1 << 24  # more than the source of any network
 _RUN: dict[Path, str] = {}
 """The files that have been run, with their SHA-256 at that time."""
 _RUNNING: set[Path] = set()
+_IMPORTED: dict[Path, set[str]] = {}
+"""The names of the modules that were first imported while these files ran."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +56,14 @@ def load(path: Path) -> Source:
     module.__file__ = str(path)
     _RUN[path] = sha256
     _RUNNING.add(path)
+    before = set(sys.modules)
     try:
         _execute(module, source, path)
     finally:
         _RUNNING.remove(path)
-    for beside in _beside(path).values():
-        vars(beside).setdefault("print", _print_aside)
+    _IMPORTED[path] = set(sys.modules) - before
+    for name in _beside(path).values():
+        vars(sys.modules[name]).setdefault("print", _print_aside)
     return Source(module, sha256)
 
 
@@ -286,7 +291,7 @@ def _is_beside(filename: str, folder: str) -> bool:
 
 @cache
 def siblings(path: Path) -> tuple[tuple[str, str], ...]:
-    """Relative paths and SHA-256 of the files beside it that have been imported."""
+    """Relative paths and SHA-256 of the files beside it that it has imported."""
     return tuple(
         (one.relative_to(path.parent).as_posix(), hashlib.sha256(one.read_bytes()).hexdigest())
         for one in sorted(_beside(path), key=lambda one: one.parts)
@@ -294,12 +299,38 @@ def siblings(path: Path) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _beside(path: Path) -> dict[Path, ModuleType]:
-    """The modules that have been imported from the file's folder, by their files."""
-    files = {getattr(module, "__file__", None): module for module in list(sys.modules.values())}
-    return {
-        Path(file): module
-        for file, module in files.items()
-        if isinstance(file, str) and file.endswith(".py") and file != str(path)
-        if _is_beside(file, str(path.parent))
+def _beside(path: Path) -> dict[Path, str]:
+    """The files in its folder that it imports, also through others, with their modules' names.
+
+    The caller's script and what that alone imports lie there too, but do not count.
+    """
+    there = {
+        name: Path(file)
+        for name, module in list(sys.modules.items())
+        if isinstance(file := getattr(module, "__file__", None), str)
+        if file.endswith(".py") and file != str(path) and _is_beside(file, str(path.parent))
     }
+    found: dict[Path, str] = {}
+    wanted = _IMPORTED.get(path, set()) | _imports(path, "")
+    while names := [name for name in there if name in wanted and there[name] not in found]:
+        for name in names:
+            found[there[name]] = name
+            wanted |= _imports(there[name], getattr(sys.modules[name], "__package__", None) or "")
+    return found
+
+
+def _imports(path: Path, package: str) -> set[str]:
+    """The names that a file's import statements may mean: modules, or values of modules."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            home = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
+            names |= {home, *(f"{home}.{alias.name}" for alias in node.names)}
+    return {name.rsplit(".", n)[0] for name in names for n in range(name.count(".") + 1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,14 +66,30 @@ def test_the_number_of_classes_is_given_where_it_is_taken(
     assert models.build(named(tmp_path, source), 6)(torch.zeros(2, 1, 28, 28)).shape == (2, 6)
 
 
-def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
-    network_file(tmp_path / "lies_beside_one.py", "WIDTH = 10\n")
+def test_a_file_may_import_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also through others. What the caller's script alone imports does not count."""
+    beside = {
+        "lies_beside_one.py": "from lies_beside_two.part import WIDTH\n",
+        "lies_beside_two/__init__.py": "",
+        "lies_beside_two/part.py": "from . import more\nWIDTH = more.WIDTH\n",
+        "lies_beside_two/more.py": "WIDTH = 10\n",
+        "of_the_script.py": "",
+    }
+    for name, content in beside.items():
+        network_file(tmp_path / name, content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    script = importlib.import_module("of_the_script")
     source = "from lies_beside_one import WIDTH\n" + body("self.fc(x.flatten(1))[:, :WIDTH]")
     model = named(tmp_path, source)
     models.build(model, 10)
     recorded = own_network.provenance(model)
-    content = (tmp_path / "lies_beside_one.py").read_bytes()
-    assert recorded["siblings"] == {"lies_beside_one.py": hashlib.sha256(content).hexdigest()}
+    del beside["of_the_script.py"]
+    assert recorded["siblings"] == {
+        name: hashlib.sha256(content.encode()).hexdigest() for name, content in beside.items()
+    }
+    assert "print" not in vars(script)
 
 
 def test_nothing_beside_it_stands_in_for_what_is_imported_later(tmp_path: Path) -> None:
