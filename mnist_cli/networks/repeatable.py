@@ -50,7 +50,9 @@ def _taken(network: nn.Module, step: Callable[[nn.Module], object]) -> list[Tens
 
 def close(one: Tensor, other: Tensor) -> bool:
     """Whether tensors of one shape are equal up to rounding; NaN equals NaN."""
-    one, other = (torch.nan_to_num(t.detach().to_dense().to(torch.complex128)) for t in (one, other))
+    one, other = (
+        torch.nan_to_num(t.detach().to_dense().to(torch.complex128)) for t in (one, other)
+    )
     if not one.numel():
         return True
     room = ROUNDING * float(torch.maximum(one.abs(), other.abs()).max())

@@ -17,7 +17,7 @@ from mnist_cli.data.split import Normalisation, Split
 from mnist_cli.errors import NonFiniteError
 from mnist_cli.runs.results import EpochResult, Score
 from mnist_cli.training.graphed import Capturer, Graphed
-from mnist_cli.training.norms import by_parameter, trained
+from mnist_cli.training.norms import by_parameter
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.scoring import predict, score
 from mnist_cli.training.state import TrainState
@@ -87,7 +87,7 @@ def fit(
                 break
         state.clock.stop()
         report(state, loader)
-        yield _finish_epoch(state, loader, stepper.lr, validate(state, val, normalisation))
+        yield _finish_epoch(state, loader, stepper, validate(state, val, normalisation))
 
 
 def _mark(stepper: Stepper, batch: int, graphed: Graphed | None) -> Mark:
@@ -142,7 +142,9 @@ def validate(state: TrainState, val: Split | None, normalisation: Normalisation)
     return score(log_probabilities, val.labels)
 
 
-def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | None) -> EpochResult:
+def _finish_epoch(
+    state: TrainState, loader: Loader, stepper: Stepper, val: Score | None
+) -> EpochResult:
     """Turn the sums into the epoch's result, and move the state to the start of the next epoch.
 
     If a limit stops the run within an epoch, the state does not move.
@@ -154,10 +156,10 @@ def _finish_epoch(state: TrainState, loader: Loader, lr: float, val: Score | Non
         epoch=state.epoch + 1,
         step=state.step,
         val=val,
-        lr=lr,
+        lr=stepper.lr,
         images_per_second=state.running.images / seconds if seconds > 0 else 0.0,
         seconds=seconds,
-        norms=by_parameter(trained(state.model), state.running.norms),
+        norms=by_parameter(stepper.names, state.running.norms),
         plain_loss=plain_loss,
         **means,
     )

@@ -67,6 +67,21 @@ def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimi
     return optimizer
 
 
+def begin_late(optimizer: Optimizer) -> None:
+    """Let parameters get their first gradient after others have: their momentum is 0 until then.
+
+    torch's fused SGD raises an error if only some of the parameters with a gradient have momentum.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        moved = [p for p in group["params"] if p.grad is not None]
+        late = [p for p in moved if optimizer.state[p].get("momentum_buffer") is None]
+        if group["momentum"] and len(late) < len(moved):
+            for p in late:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+
+
 @cache
 def _without_compiler(kind: type[Optimizer]) -> Any:
     """The same optimiser with methods that do not import torch's compiler.

@@ -72,7 +72,7 @@ def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) ->
 
         with session_in(find_run, config, data, compute, checkpoint) as session:
             session.recipe = str(read_run(session.run.path).environment.get("recipe", ""))
-            judged = any(result.val for result in session.state.history)
+            judged = any(one.val for one in session.state.history[: session.state.epoch])
             if judged and not session.state.at_best and not session.run.best.is_file():
                 session.differences.append("best.pt: an earlier epoch's then, missing now")
             yield session

@@ -28,7 +28,7 @@ from mnist_cli.training.expected_errors import attributed
 from mnist_cli.training.guard import build_guard, where_it_began
 from mnist_cli.training.halving import Halves
 from mnist_cli.training.norms import measure, trained
-from mnist_cli.training.optim import LearningRate
+from mnist_cli.training.optim import LearningRate, begin_late
 from mnist_cli.training.ranks import Forward
 from mnist_cli.training.state import TrainState
 
@@ -50,6 +50,7 @@ class Stepper:
         # An epoch reports the rate of its last step, even in a run resumed after that step.
         self.lr = self.schedule.rate_on_device(state.step - 1) if state.step else 0.0
         self.foreach = kind_of(state.device).foreach
+        self.names = list(trained(state.model))  # a forward of the user's own may freeze some later
         self.parameters = list(trained(state.model).values())
         # At an epoch's end many schedules have reached rates that change almost nothing.
         self.measured_batch = schedule.steps_per_epoch // 2
@@ -279,6 +280,8 @@ class Stepper:
             f"cannot be trained with the optimizer {state.config.optimizer}", self._trainable
         ):
             for optimizer in state.optimizers:
+                if self.own:  # its forward may omit a layer
+                    begin_late(optimizer)
                 state.scaler.step(optimizer)
             state.scaler.update()
         if state.ema is not None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import random
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import odd_networks
 import pytest
 import torch
+import torch.nn.functional as F
 from own_files import body, network_file
 from small_runs import NORMALISATION, config, loaded, loader_of, split, state_of
 from torch import nn
+from torch.optim import SGD, Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_cli.errors import OwnCodeError, UsageError
 from mnist_cli.training.averaging import average, unaveraged
 from mnist_cli.training.loop import fit
+from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.state import TrainState
 
@@ -61,6 +65,44 @@ def test_it_trains_with_everything(name: str) -> None:
     state = train(f"{ODD}:{name}", ema=0.9, clip_norm=0.5, optimizer="adam", lr=0.001)
     assert state.step == 3
     assert state.history[0].val is not None
+
+
+SKIPS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.first, self.late = nn.Linear(784, 10), nn.Linear(784, 10)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.training:
+            self.steps += 1
+            self.first.requires_grad_(bool(self.steps < 3))
+        return self.first(x) + self.late(x) if self.steps > 1 else self.first(x)
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_layer_that_is_first_skipped_and_one_that_is_frozen_later(
+    tmp_path: Path, optimizer: str
+) -> None:
+    """As with torch's plain optimisers: its fused SGD has an error for the first of them."""
+    settings = config(model=f"{network_file(tmp_path / 'net.py', SKIPS)}:Net", optimizer=optimizer)
+    kinds = {"sgd": partial(SGD, momentum=0.9, nesterov=True), "adam": Adam}
+    model, loader = state_of(settings).model, loader_of(settings)
+    plain = kinds[optimizer](model.parameters(), weight_decay=settings.weight_decay, fused=False)
+    for step, (images, labels) in enumerate(loader.epoch(0, 0)):
+        plain.param_groups[0]["lr"] = LearningRate(settings, loader.batches).rate(step)
+        plain.zero_grad()
+        loss = F.cross_entropy(model(images), labels, label_smoothing=settings.label_smoothing)
+        loss.backward()
+        plain.step()
+    trained = train(str(settings.model), optimizer=optimizer, schedule=settings.schedule)
+    torch.testing.assert_close(trained.model.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adadelta", "muon"])
