@@ -104,7 +104,7 @@ def modules_of(model: object) -> list[nn.Module]:
 
 
 def shards(model: object) -> dict[str, Tensor]:
-    """The parameters by name that backward fills, if ``fully_shard`` made the model.
+    """The parameters by name, of any shape, that backward fills, if ``fully_shard`` made the model.
 
     From its forward to its backward pass, the outermost module has others in their place.
     """

@@ -145,7 +145,8 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
     """:func:`record` a graph through which no other backward pass will run.
 
-    Models that share their gradients with other processes do so in this pass alone.
+    Models that share their gradients with other processes do so in this pass alone. ``grad`` has
+    the shape of the root.
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)

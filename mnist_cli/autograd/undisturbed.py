@@ -203,7 +203,12 @@ def take_off(hooked: list[Hooked]) -> None:
 
 
 def average_over_processes(root: Tensor, leaves: Iterable[Tensor]) -> None:
-    """Have the models with these leaves average their gradients in the next backward pass too."""
+    """Have the models with these leaves average their gradients in the next backward pass too.
+
+    Args:
+        root: a tensor of any shape, whose graph has the leaves.
+        leaves: the parameters of any shape that a backward pass has filled.
+    """
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):
         return
