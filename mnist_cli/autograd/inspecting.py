@@ -191,8 +191,9 @@ def inspect(
         keep: hold the gradients of all nodes in ``recording``.
 
     Returns:
-        The report. The model is as before, ``.grad``, buffers and random state included, also
-        if ``loss`` is a function that ran it; and ``loss.backward()`` still works.
+        The report. The model is as before, ``.grad``, buffers, modes and random state included,
+        also if ``loss`` is a function that ran it; only what that writes into parameters stays.
+        ``loss.backward()`` still works.
 
     Raises:
         TypeError: ``loss`` is neither a tensor nor a function that returns one.

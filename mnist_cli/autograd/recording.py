@@ -143,10 +143,9 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
 
 def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
-    """:func:`record` a graph through which no other backward pass will run.
+    """:func:`record` the graph of a root of any shape, where no other backward pass follows.
 
-    Models that share their gradients with other processes do so in this pass alone. ``grad`` has
-    the shape of the root.
+    Models average their gradients over processes in this pass alone.
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)

@@ -113,9 +113,12 @@ def average_again(model: nn.parallel.DistributedDataParallel, root: Tensor) -> N
     if not model.require_forward_param_sync:
         return
     purpose = "averaging gradients again"
-    _required(model, "reducer._rebuild_buckets", purpose)()
+    rebuild = _required(model, "reducer._rebuild_buckets", purpose)
+    prepare = _required(model, "reducer.prepare_for_backward", purpose)
     searched = model.find_unused_parameters and not model.static_graph
-    _required(model, "reducer.prepare_for_backward", purpose)([root] if searched else [])
+    with contextlib.suppress(RuntimeError):  # unused parameters: torch refuses the next pass too
+        rebuild()
+        prepare([root] if searched else [])
 
 
 def times_changed(tensor: Tensor) -> int:

@@ -184,6 +184,18 @@ def test_a_model_still_averages_its_gradients_over_processes() -> None:
 
 
 @pytest.mark.usefixtures("one_process")
+def test_unused_parameters_that_stop_the_averaging_are_findings() -> None:
+    model = nn.ModuleDict({"used": nn.Linear(3, 2), "unused": nn.Linear(3, 2)})
+    model.forward = lambda x: model["used"](x)
+    shared = nn.parallel.DistributedDataParallel(model)
+    found = inspect(shared(torch.ones(4, 3)).sum(), shared).findings
+    assert {one.subject for one in found if one.kind == "no-gradient"} == {
+        "module.unused.weight",
+        "module.unused.bias",
+    }
+
+
+@pytest.mark.usefixtures("one_process")
 def test_a_sharded_model_gets_its_gradients_once() -> None:
     """Its outermost module has other parameters between the forward and the backward pass."""
     from torch.distributed.fsdp import fully_shard
