@@ -27,6 +27,7 @@ MAX_DEPTH = 60
 """How deeply an expression may be nested."""
 MAX_TOTAL = 20_000_000
 """Entries of all tensors that an expression makes on its way: 80 MB in float32."""
+_GIVEN = "{0}=2 in Python, --at {0}=2 in mnist inspect-grad"
 MAX_WHOLE = 2**53
 """The largest whole number that stays whole: beyond it floats have gaps."""
 
@@ -129,7 +130,7 @@ def evaluate(expression: str, leaves: Mapping[str, Tensor]) -> Tensor:
     if not isinstance(value, Tensor):
         raise UsageError(
             f"{text!r} has no variable, so it has no gradient",
-            "Use a name and give it a value: x=2.",
+            f"Use a name and give it a value: {_GIVEN.format('x')}.",
         )
     return value
 
@@ -230,7 +231,9 @@ class _Reader:
             return self.leaves[node.id]
         if node.id in FUNCTIONS:
             self.refuse(f"{node.id} is a function", node, f"Call it: {node.id}(x).")
-        return self.refuse(f"{node.id} has no value", node, f"Give it one: {node.id}=2.")
+        return self.refuse(
+            f"{node.id} has no value", node, f"Give it one: {_GIVEN.format(node.id)}."
+        )
 
     def _call(self, node: ast.Call, depth: int) -> Value:
         if not isinstance(node.func, ast.Name):

@@ -103,6 +103,7 @@ REFUSED = [
             "--normalise none",
         )
     ),
+    ("inspect-grad --expr x*y --at x=1", 2, "--at y=2 in mnist inspect-grad"),
     (f"{FORMULA} --grad 1e39", 2, "the gradient holds a number too large for float32"),
     (f"{FORMULA} --grad '[1, true]'", 2, "the gradient holds true, which is not a number"),
     (f"{FORMULA} --grad 12.pt", 2, "the gradient 12.pt is neither ones"),
