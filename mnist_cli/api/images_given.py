@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mnist_cli.api.cautions import caution
 from mnist_cli.api.picture_names import refuse_others
 from mnist_cli.api.run_folder import RunFolder
+from mnist_cli.base.files import from_home
 from mnist_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _no_image(value: object) -> UsageError:
 
 def _of_one(one: Any, source: str, *, segment: bool, whole: bool) -> list[Given]:
     if isinstance(one, (str, os.PathLike)):
-        return _of_path(os.fsdecode(one), segment=segment, whole=whole)
+        return _of_path(from_home(os.fsdecode(one)), segment=segment, whole=whole)
     if type(one).__module__.startswith("PIL.") or hasattr(one, "getexif"):
         return _of_picture(one, source, segment=segment, whole=whole)
     if not _is_array(one):

@@ -53,13 +53,16 @@ def test_an_open_picture_is_its_file(drawn: list[str], run: Run) -> None:
     assert mnist.predict(opened[0].copy(), run)[0].source == "image 1"
 
 
-def test_several_digits_in_a_picture(run: Run, command: Any) -> None:
+def test_several_digits_in_a_picture(
+    run: Run, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = Image.new("L", (400, 120), 255)
     for place in (30, 150, 270):
         ImageDraw.Draw(page).line([(place, 20), (place + 5, 100)], fill=0, width=10)
     page.save("page.png")
-    found = mnist.predict("page.png", run, segment=True)
-    printed = command("predict", "page.png", "--segment", "-k", run.path)
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    found = mnist.predict("~/page.png", run, segment=True)
+    printed = command("predict", Path("page.png").absolute(), "--segment", "-k", run.path)
     assert json.loads(json.dumps([one.to_plain() for one in found])) == printed
     assert len(found) == 3
 
