@@ -61,7 +61,7 @@ def load(path: Path) -> Source:
         _execute(module, source, path)
     finally:
         _RUNNING.remove(path)
-    _IMPORTED[path] = set(sys.modules) - before
+    _IMPORTED.setdefault(path, set()).update(set(sys.modules) - before)
     for name in _beside(path).values():
         vars(sys.modules[name]).setdefault("print", _print_aside)
     return Source(module, sha256)
