@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from mnist_cli.autograd.bits import same_bits, shape_of, tensors_in
+from mnist_cli.autograd.bits import same_bits, same_bits_of_many, shape_of, tensors_in
 
 Held = list[tuple[nn.Module, str, Tensor, Tensor]]
 """Modules' own buffers, of any shape: module, name, tensor, and a copy of what it held."""
@@ -36,13 +36,13 @@ def same_buffers(
         moves: ``held`` then has what differs at the block's end, for the next block.
     """
     known = list(modules)
-    before = list(_buffers(known))
+    before = [(*entry, entry[2].detach().clone()) for entry in _buffers(known)]
     _put(held or ())
     try:
         yield
     finally:
         if held is not None and moves:
-            held[:] = _differing(list(_buffers(known)), before)
+            held[:] = _differing(known, before)
         _put(before)
 
 
@@ -56,15 +56,17 @@ def _put(buffers: Iterable[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
             buffer.data.copy_(value)
 
 
-def _differing(now: Held, before: Held) -> Held:
+def _differing(modules: Iterable[nn.Module], before: Held) -> Held:
     """The buffers of any shape that are other tensors than before, or hold other bits."""
     old = {(module, name): (buffer, value) for module, name, buffer, value in before}
-    found = []
-    for module, name, buffer, value in now:
-        was, held = old.get((module, name), (None, value))
-        if buffer is not was or not (buffer.is_meta or same_bits(value, held)):
-            found.append((module, name, buffer, value))
-    return found
+    now = list(_buffers(modules))
+    pairs = [(one, old.get((module, name), (None, one))) for module, name, one in now]
+    certain = same_bits_of_many([(buffer.detach(), value) for buffer, (_, value) in pairs])
+    return [
+        (*entry, buffer.detach().clone())
+        for entry, (buffer, (was, value)), same in zip(now, pairs, certain, strict=True)
+        if buffer is not was or not (same or buffer.is_meta or same_bits(buffer, value))
+    ]
 
 
 @contextmanager
@@ -115,8 +117,8 @@ def shards(model: object) -> dict[str, Tensor]:
     return dict(model.named_parameters()) if sharded and isinstance(model, nn.Module) else {}
 
 
-def _buffers(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor, Tensor]]:
+def _buffers(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor]]:
     for module in modules:
         for name, buffer in module.named_buffers(recurse=False):
             if not is_lazy(buffer):
-                yield module, name, buffer, buffer.detach().clone()
+                yield module, name, buffer

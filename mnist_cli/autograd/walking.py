@@ -71,8 +71,9 @@ class Walk:
             moves: the next block goes on where this one ends; else each begins as the walk.
         """
         unnamed = Unnamed.search(self.nodes) if unnamed is None else unnamed
-        modules = dict.fromkeys([*modules_of(self.model), *unnamed.recomputed.modules])
-        buffers = same_buffers(modules, self.buffers, moves=moves)
+        again = unnamed.recomputed.modules
+        modules = dict.fromkeys([*modules_of(self.model), *again])
+        buffers = same_buffers(modules, self.buffers, moves=moves and bool(again))
         with unnamed.same(), buffers, self.random.used(moves=moves):
             yield
 
@@ -345,6 +346,5 @@ def _kept_by_calls(
 
 
 def _listed(ids: list[int]) -> str:
-    shown = ", ".join(str(number) for number in ids[:8])
     more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
-    return f"node{'s' if len(ids) > 1 else ''} {shown}{more}"
+    return f"node{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids[:8]))}{more}"
