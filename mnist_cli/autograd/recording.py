@@ -27,9 +27,10 @@ from mnist_cli.autograd.graph import GradGraph, Stats, with_grads
 from mnist_cli.autograd.module_state import shards
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.retention import unusable_tensors
+from mnist_cli.autograd.roots import root_tensor, seed_of
 from mnist_cli.autograd.stats import StatsCollector
 from mnist_cli.autograd.torch_errors import explain
-from mnist_cli.autograd.torch_private import backward_counter, is_function, is_transformed
+from mnist_cli.autograd.torch_private import backward_counter, is_function
 from mnist_cli.autograd.undisturbed import (
     Hooked,
     average_over_processes,
@@ -241,65 +242,6 @@ def _run(walked: Walk, root: Tensor, seed: Tensor | None) -> None:
                 "Run the forward pass again.",
             ) from error
         explain(place_of(stopped[0]) if stopped else "backward", error)
-
-
-def root_tensor(walked: Walk) -> Tensor:
-    """The tensor that the walk started from.
-
-    Raises:
-        UsageError: the walk started from a node, or its tensor has another graph since.
-    """
-    if isinstance(walked.root, Tensor):
-        if is_transformed(walked.root):
-            raise UsageError(
-                "no backward pass runs inside torch.func, as in grad", "Inspect the loss outside."
-            )
-        walked.check_current()
-        return walked.root
-    raise UsageError(
-        "this walk started from a node, but a backward pass starts from a tensor",
-        "Walk from the tensor itself.",
-    )
-
-
-def seed_of(root: Tensor, grad: Tensor | None) -> Tensor:
-    """The gradient that backward starts with, of the root's shape.
-
-    Args:
-        root: a tensor of any shape.
-        grad: of the same shape; None is ones, for a root with one entry.
-
-    Raises:
-        UsageError: the gradient is missing, has another shape or device, or is complex for a real
-            root or real for a complex one.
-        TypeError: it is not a tensor.
-    """
-    if grad is None and root.numel() != 1:
-        raise UsageError(
-            f"a root of shape {tuple(root.shape)} needs a gradient of that shape to start from",
-            "Give one, or walk from a scalar such as a loss.",
-        )
-    if grad is None:
-        return torch.ones_like(root, memory_format=torch.preserve_format).detach()
-    if not isinstance(grad, Tensor):
-        raise TypeError(f"the gradient must be a tensor, not a {type(grad).__name__}")
-    if grad.is_complex() != root.is_complex():
-        kinds = ("complex", "real") if grad.is_complex() else ("real", "complex")
-        raise UsageError(
-            f"a {kinds[0]} gradient ({grad.dtype}) does not fit a {kinds[1]} root ({root.dtype})",
-            "Give its real part." if grad.is_complex() else f"Convert it to {root.dtype}.",
-        )
-    if grad.shape != root.shape:
-        raise UsageError(
-            f"a gradient of shape {tuple(grad.shape)} does not fit the root",
-            f"Its shape is {tuple(root.shape)}.",
-        )
-    if grad.device != root.device and grad.dim():
-        raise UsageError(
-            f"a gradient on {grad.device} does not fit a root on {root.device}",
-            f"Move it to {root.device}.",
-        )
-    return grad.detach().clone()  # a Function may change in place what arrives
 
 
 def with_figures(

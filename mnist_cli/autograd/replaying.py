@@ -24,8 +24,9 @@ from mnist_cli.autograd.graph import Edge
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.order import dependencies
 from mnist_cli.autograd.ready_queue import ReadyQueue
-from mnist_cli.autograd.recording import changing, copied, root_tensor, seed_of
+from mnist_cli.autograd.recording import changing, copied
 from mnist_cli.autograd.replayed import Delivery, Replay, ReplayStep
+from mnist_cli.autograd.roots import root_tensor, seed_of
 from mnist_cli.autograd.torch_private import (
     hooks_before_accumulation,
     is_function,

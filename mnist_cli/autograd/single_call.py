@@ -34,8 +34,11 @@ def call_node(
     Raises:
         UsageError: too many or too few gradients, one of the wrong shape (the right one is
             named), an AccumulateGrad, or a graph already freed.
-        TypeError: a gradient is not a tensor.
+        TypeError: ``node`` is not a node, or a gradient is not a tensor.
     """
+    if not issubclass(type(node), LiveNode):
+        hint = ": give its grad_fn" if isinstance(node, Tensor) else ""
+        raise TypeError(f"node must be a node of a graph, not a {type(node).__name__}{hint}")
     if adapter.variable(node) is not None:
         raise UsageError(
             "AccumulateGrad is not called by hand: it would add to the parameter's .grad",

@@ -11,7 +11,8 @@ from mnist_cli.autograd.document import plain
 from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.inspecting import findings
 from mnist_cli.autograd.query import Path, inside
-from mnist_cli.autograd.recording import kept_bytes, root_tensor
+from mnist_cli.autograd.recording import kept_bytes
+from mnist_cli.autograd.roots import root_tensor
 from mnist_cli.devices.memory import ask_for_room
 from mnist_cli.gradients.batch_loss import BatchLoss
 

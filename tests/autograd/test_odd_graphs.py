@@ -608,6 +608,8 @@ MISUSE: list[tuple[Callable[[], object], str]] = [
     (lambda: walk(ROOT, {"x": 1}), r"names\['x'\] must be a tensor"),  # type: ignore[dict-item]
     (lambda: walk(ROOT, {0: leaf(1)}), "0 cannot name a tensor"),  # type: ignore[dict-item]
     (lambda: walk(ROOT, {"": leaf(1)}), "'' cannot name a tensor"),
+    (lambda: record(ROOT), "needs a walk, not a Tensor: walk"),  # type: ignore[arg-type]
+    (lambda: call_node(ROOT), "not a Tensor: give its grad_fn"),  # type: ignore[arg-type]
     (lambda: call_node(ROOT.grad_fn, 1.0), "must be a tensor or None"),  # type: ignore[arg-type]
     (lambda: record(walk(ROOT), 1.0), "the gradient must be a tensor"),  # type: ignore[arg-type]
 ]
