@@ -11,6 +11,7 @@ import csv
 import gzip
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,19 @@ def _is_header(names: Sequence[str]) -> bool:
     if len(numbers) < len(names) / 2:
         return True
     first = int(float(numbers[0]))
-    return numbers == [str(one) for one in range(first, first + len(numbers))]
+    counted = numbers == [str(one) for one in range(first, first + len(numbers))]
+    return counted or _repeats_are_numbered(names)
+
+
+def _repeats_are_numbered(names: Sequence[str]) -> bool:
+    """Whether these are 0, 0.1, 0.2, …: pandas writes so what it took for names, such as a row of 0."""
+    seen = Counter[str]()
+    for name in names:
+        value, _, number = name.partition(".")
+        if number != (str(seen[value]) if seen[value] else ""):
+            return False
+        seen[value] += 1
+    return len(seen) < len(names)
 
 
 def _is_number(text: str) -> bool:

@@ -1,7 +1,7 @@
 """Finds the files of a folder that hold rows of pixels, in CSV, npz or Parquet.
 
 Names determine splits: ``train.csv`` and ``test.csv``, ``mnist_train.csv.gz``,
-``train-00000-of-00001.parquet``.
+``train-00000-of-00001.parquet``, ``train/0000.parquet``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,14 @@ def find(root: Path) -> Found | None:
     Raises:
         DataError: two files match one split.
     """
-    here = _found_in(root)
+    here = _found_in(root) or _in_split_folders(root)
     if here is not None:
         return here
-    inside = {folder: files for folder in _inner(root) if (files := _found_in(folder))}
+    inside = {
+        folder: files
+        for folder in _inner(root)
+        if (files := _found_in(folder) or _in_split_folders(folder))
+    }
     if len(inside) > 1:
         names = ", ".join(f"{folder.name}/" for folder in list(inside)[:5])
         raise DataError(
@@ -77,6 +81,19 @@ def _found_in(folder: Path) -> Found | None:
     return Found({"train": tuple(paths)}) if paths else None
 
 
+def _in_split_folders(root: Path) -> Found | None:
+    """The files in a folder for each split, as Hugging Face converts data sets; None without them.
+
+    Raises:
+        DataError: a folder has several files that are not the parts of one.
+    """
+    folders = {split: folder for folder in _inner(root) if (split := split_of(folder.name))}
+    files = {split: list(filter(_is_rows, _candidates(one))) for split, one in folders.items()}
+    if len(folders) < 2 or not all(files.values()) or "train" not in folders:
+        return None
+    return Found({one: _one(folders[one], one, files[one]) for one in SPLITS if one in folders})
+
+
 def _require_kind(path: Path) -> None:
     """Refuse a file that is named as a split, and is neither a CSV nor another table.
 
@@ -94,9 +111,11 @@ def rows_in(root: Path) -> list[Path]:
 
 def may_hold_rows(root: Path) -> bool:
     """Whether a name in the folder or its subfolders ends as a file of rows does; opens none."""
+    inner = _inner(root)
+    split_folders = [two for one in inner for two in _inner(one) if split_of(two.name)]
     return any(
         one.name.lower().endswith(ENDINGS)
-        for folder in (root, *_inner(root))
+        for folder in (root, *inner, *split_folders)
         for one in folder.iterdir()
     )
 
@@ -141,7 +160,8 @@ def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
     """
     shards = [_SHARD.search(path.name) for path in paths]
     counts = {shard[2] for shard in shards if shard}
-    if len(paths) == 1 and not counts:
+    numbered = [path.stem for path in paths] == [f"{number:04}" for number in range(len(paths))]
+    if numbered or (len(paths) == 1 and not counts):
         return tuple(paths)
     whole = len(counts) == 1 and all(shards) and len(paths) == int(counts.pop())
     if not whole:

@@ -44,6 +44,9 @@ FORMS = {
     "no header": text(labelled()),
     "no header, label last": text(labelled(784)),
     "pandas's names by number": text(labelled(), ["label", *map(str, range(784))]),
+    "pandas's names for a row of 0, no header": text(
+        labelled(), ["0", *(f"0.{number}" for number in range(1, 785))]
+    ),
     "pandas's index": text(np.insert(labelled(), 0, np.arange(30), axis=1), ["", "label", *PIXELS]),
     "semicolons": text(labelled(), ["label", *PIXELS], between=";"),
     "tabs": text(labelled(), ["label", *PIXELS], between="\t"),
@@ -257,6 +260,16 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     assert len(own_data.read_own(alone).train) == 24
     inner = folder(tmp_path / "d" / "mnist", train__csv=KAGGLE).parent
     assert len(own_data.read_own(inner).train) == 24
+    splits = folder(tmp_path / "f" / "mnist" / "train", a__csv=KAGGLE).parent
+    folder(splits / "test", b__csv=KAGGLE)
+    for root in (splits, splits.parent):
+        assert [part.name for part in own_data.locate(root)] == ["a.csv", "b.csv"]
+        assert len(own_data.read_own(root).test) == 30
+    for number in range(2):
+        folder(splits / "train", **{f"000{number}__csv": KAGGLE})
+    assert "several files of training images" in refusal(splits)
+    (splits / "train" / "a.csv").unlink()
+    assert len(own_data.read_own(splits).train) == 60
     folder(tmp_path / "d" / "other", train__csv=KAGGLE)
     assert "several data sets, in mnist/, other/" in refusal(inner)
     other = KAGGLE.replace("\n2,", "\n9,")
