@@ -40,7 +40,9 @@ WORDS = (
 PATHS = (
     *("tests/autograd", *(f"--ignore=tests/autograd/{name}" for name in WORDS)),
     *("tests/exporting", "tests/insight"),
-    *("tests/proving", "tests/training", "tests/networks", "tests/devices"),
+    *("tests/proving/test_proofs.py", "tests/proving/test_rounding.py"),
+    *("tests/training", "tests/networks"),
+    *("tests/devices/test_device.py", "tests/devices/test_kinds.py"),
     "tests/checkpoints/test_formats.py",
     *("tests/data/test_augment.py", "tests/data/test_batches.py"),
     *("tests/commands/test_draw.py", "tests/commands/test_ensembles.py"),
@@ -50,7 +52,8 @@ PATHS = (
 """The parts of the suite whose results come from arithmetic."""
 
 PROCESSES = (
-    "tests/data/test_workers.py",
+    *("tests/data/test_workers.py", "tests/devices/test_allocator.py"),
+    *("tests/devices/test_memory.py", "tests/proving/test_programs.py"),
     *("tests/commands/test_cli.py", "tests/commands/test_output.py"),
 )
 """What depends on cores, users and Python, but on no processor."""

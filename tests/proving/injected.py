@@ -1,4 +1,4 @@
-"""Faults put into the program's own child processes, to see that a proof notices them."""
+"""Faults put into the program, or into its own child processes, to see that a proof notices them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from mnist_cli.proving.claims import Claims, Row, prove
 
 _HOOK = """
 import sys
@@ -38,3 +40,10 @@ def inject(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str, code: str
     (folder / "sitecustomize.py").write_text(hook, encoding="utf-8")
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+def failed(claims: Claims, word: str = "") -> list[Row]:
+    """The rows that fail, of the claims with a word in them; an exception is a failed row."""
+    rows = list(prove({claim: check for claim, check in claims.items() if word in claim}))
+    assert rows
+    return [row for row in rows if row.passed is False]

@@ -7,49 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from injected import inject
+from injected import failed
 from torch import Tensor
 
-from mnist_cli.commands.bench import WORKER
-from mnist_cli.data.load import LoadedData, load
-from mnist_cli.errors import Interrupted, NumericsError, UsageError
+from mnist_cli.errors import UsageError
 from mnist_cli.networks import registry as models
 from mnist_cli.proving import (
     arithmetic,
-    memory_and_speed,
     preset_gradients,
-    programs,
     training_steps,
 )
-from mnist_cli.proving.claims import Claims, Outcome, Row, Subject, prove
+from mnist_cli.proving.claims import Subject
 from mnist_cli.proving.recorded_steps import RecordingCapturer
 from mnist_cli.training import graphed, guard, muon, step
 
 CPU = torch.device("cpu")
 CAPTURED = "against steps one by one"
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> LoadedData:
-    return load("digits", tmp_path_factory.mktemp("none"))
-
-
-@pytest.fixture
-def subject(digits: LoadedData, tmp_path: Path) -> Subject:
-    return Subject(CPU, digits, tmp_path / "data", tmp_path, WORKER)
-
-
-def failed(claims: Claims, word: str = "") -> list[Row]:
-    """The rows that fail, of the claims with a word in them; an exception is a failed row."""
-    rows = list(prove({claim: check for claim, check in claims.items() if word in claim}))
-    assert rows
-    return [row for row in rows if row.passed is False]
 
 
 # --- arithmetic
@@ -208,134 +186,3 @@ def test_steps_wait_for_nothing_and_a_value_read_back_is_found(
     monkeypatch.setattr(training_steps, "DeferredGuard", lambda *_: guard.Guard())
     rows = failed(training_steps.claims(subject), "no wait")
     assert "reads a value back to the host" in rows[0].figure
-
-
-# --- whole commands
-
-
-def test_one_wrong_bit_in_the_replay_is_found(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    inject(
-        *(monkeypatch, tmp_path, "mnist_cli.autograd.replaying"),
-        """
-        sound = _deliver
-        def _deliver(state, position, edge, raw):
-            import torch
-            spoiled = raw
-            if raw is not None and raw.numel() > 1000:
-                spoiled = raw.contiguous().clone()
-                flat = spoiled.view(-1)
-                flat[7] = torch.nextafter(flat[7], torch.full_like(flat[7], 9e9))
-            return sound(state, position, edge, spoiled)
-        """,
-    )
-    assert "differ" in failed(programs.claims(subject), "replay")[0].figure
-
-
-def test_an_optimiser_that_is_not_restored_is_found(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    inject(
-        *(monkeypatch, tmp_path, "mnist_cli.training.snapshot"),
-        """
-        def _restore_optimizer(optimizer, saved):
-            pass
-        """,
-    )
-    assert "weights" in failed(programs.claims(subject), "resumed")[0].figure
-
-
-def test_a_wrong_weight_of_two_processes_is_found(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    inject(
-        *(monkeypatch, tmp_path, "mnist_cli.training.distributed.group"),
-        """
-        Group.weigh = lambda self, loss, scores, total: loss * 1.1
-        """,
-    )
-    (row,) = failed(programs.claims(subject), "two processes")
-    assert row.values["relative_error"] > row.values["limit"] > row.values["of_one_process"]
-
-
-def test_a_refusal_that_proposes_nothing_is_found(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    inject(
-        *(monkeypatch, tmp_path, "mnist_cli.devices.memory"),
-        """
-        def _largest(size, rehearse):
-            return 0
-        """,
-    )
-    outcome = memory_and_speed.check_memory(subject)
-    if outcome.passed is None:
-        pytest.skip(outcome.figure)
-    assert not outcome.passed
-    assert "none proposed" in outcome.figure
-
-
-def test_a_limit_that_refuses_nothing_is_no_proof(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nothing = {"refused": None, "proposed": None, "images": 0}
-    for answer, passed in ((None, None), (nothing, False)):
-        monkeypatch.setattr(memory_and_speed, "run_json", lambda *_, answer=answer, **__: answer)
-        assert memory_and_speed.check_memory(subject).passed is passed
-
-
-def test_a_network_that_learns_nothing_is_found(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(memory_and_speed, "TRIES", 1)
-    inject(
-        *(monkeypatch, tmp_path, "mnist_cli.training.optim"),
-        """
-        LearningRate.factor = lambda self, step: 0.0
-        """,
-    )
-    (row,) = failed(memory_and_speed.claims(subject), "85%")
-    assert row.values["accuracy"] < 0.5
-
-
-def test_data_without_a_target_have_no_speed_row(subject: Subject, digits: LoadedData) -> None:
-    data = dataclasses.replace(digits, spec=dataclasses.replace(digits.spec, name="kmnist"))
-    check = memory_and_speed.claims(dataclasses.replace(subject, data=data))["speed"]
-    assert check().passed is None
-
-
-@pytest.mark.parametrize(
-    ("words", "limit", "message"),
-    [
-        (["doctor", "--json"], 0.05, "mnist doctor hangs, or is too slow"),
-        (["doctor"], 300, "mnist doctor ended with exit code 0"),
-        (["doctor", "--device", "abacus", "--json"], 300, "exit code 2: .*abacus"),
-    ],
-)
-def test_a_command_that_hangs_fails_or_prints_no_document_is_a_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], limit: float, message: str
-) -> None:
-    monkeypatch.setattr(programs, "LIMIT", limit)
-    with pytest.raises(NumericsError, match=message):
-        programs.run_json(*words, folder=tmp_path)
-
-
-# --- the loop
-
-
-def test_a_check_that_raises_is_a_failed_row_and_the_others_run() -> None:
-    def broken() -> Outcome:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
-
-    rows = list(prove({"broken": broken, "sound": lambda: Outcome(True, "fine")}))
-    assert [(row.claim, row.passed) for row in rows] == [("broken", False), ("sound", True)]
-    assert rows[0].figure == "RuntimeError: CUDA error: an illegal memory access was encountered"
-
-
-def test_a_signal_ends_the_proofs() -> None:
-    def stopped() -> Outcome:
-        raise Interrupted("interrupted")
-
-    with pytest.raises(Interrupted):
-        list(prove({"stopped": stopped}))
