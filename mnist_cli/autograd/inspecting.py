@@ -192,7 +192,7 @@ def inspect(
 
     Returns:
         The report. The model is as before, ``.grad``, buffers, modes and random state included,
-        also if ``loss`` is a function that ran it; only what that writes into parameters stays.
+        also if ``loss`` is a function that ran it. Only what it writes into parameters stays.
         ``loss.backward()`` still works.
 
     Raises:
@@ -208,10 +208,10 @@ def inspect(
 
 @contextmanager
 def _unchanged(loss: object, model: Names) -> Iterator[Held]:
-    """Undo what a function changes: batch norm counts, dropout draws, a closure zeroes ``.grad``.
+    """Undo what a function changes: batch norm's counts, random states, ``.grad``.
 
     Yields:
-        The buffers that it changed, filled in at the end: the graph may have saved their values.
+        The buffers that it changed, filled in at the end: the graph may hold their values.
     """
     changed: Held = []
     if isinstance(loss, Tensor) or not callable(loss):

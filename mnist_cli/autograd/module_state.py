@@ -1,4 +1,4 @@
-"""What modules hold besides their parameters, put back as it was: buffers, modes, plain attributes.
+"""Puts back what modules hold besides their parameters: buffers, modes and plain attributes.
 
 Knows modules, not graphs or passes.
 """
@@ -32,8 +32,8 @@ def same_buffers(
 
     Args:
         modules: the modules, without their children.
-        held: what differs from now while the block runs.
-        moves: ``held`` then has what differs at the block's end, for the next block.
+        held: the buffers that hold other values while the block runs.
+        moves: at the block's end, update ``held`` for the next block.
     """
     known = list(modules)
     before = [(*entry, entry[2].detach().clone()) for entry in _buffers(known)]
@@ -73,8 +73,8 @@ def _differing(modules: Iterable[nn.Module], before: Held) -> Held:
 def same_attributes(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put back the modes, numbers and states of tensors that modules hold as plain attributes.
 
-    They belong to the buffers: the length of a cache, the number of a step. Other flags stay: one
-    may say that a module has built its layers.
+    They belong to the buffers, such as the length of a cache or the number of a step. Other flags
+    stay, since one may record that a module has built its layers.
     """
     before = [{**vars(module), "training": module.training} for module in modules]
     try:
@@ -101,7 +101,7 @@ def _expanded(tensor: Tensor) -> bool:
 
 
 def modules_of(model: object) -> list[nn.Module]:
-    """A model's modules; none of what is not a model."""
+    """A model's modules; empty for anything else."""
     return list(model.modules()) if isinstance(model, nn.Module) else []
 
 

@@ -144,9 +144,9 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 
 
 def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
-    """:func:`record` the graph of a root of any shape, where no other backward pass follows.
+    """:func:`record` the graph of a root of any shape, if no other backward pass follows.
 
-    Models average their gradients over processes in this pass alone.
+    Models average their gradients over processes in this pass only.
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)

@@ -22,7 +22,8 @@ def root_tensor(walked: Walk) -> Tensor:
     if isinstance(walked.root, Tensor):
         if is_transformed(walked.root):
             raise UsageError(
-                "no backward pass runs inside torch.func, as in grad", "Inspect the loss outside."
+                "a backward pass cannot run inside a transform of torch.func, such as grad",
+                "Inspect the loss outside the transform.",
             )
         walked.check_current()
         return walked.root

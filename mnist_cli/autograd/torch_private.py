@@ -104,7 +104,7 @@ def at_end_of_backward(call: Callable[[], None]) -> None:
 def average_again(model: nn.parallel.DistributedDataParallel, root: Tensor) -> None:
     """Have a model average its gradients over processes in the next backward pass too.
 
-    It does so once after each forward pass. Without synchronisation (``no_sync``), it does not.
+    It does so once after each forward pass, and not under ``no_sync``.
 
     Args:
         model: the model, after a backward pass.
@@ -116,7 +116,7 @@ def average_again(model: nn.parallel.DistributedDataParallel, root: Tensor) -> N
     rebuild = _required(model, "reducer._rebuild_buckets", purpose)
     prepare = _required(model, "reducer.prepare_for_backward", purpose)
     searched = model.find_unused_parameters and not model.static_graph
-    with contextlib.suppress(RuntimeError):  # unused parameters: torch refuses the next pass too
+    with contextlib.suppress(RuntimeError):  # unused parameters stop the next pass too
         rebuild()
         prepare([root] if searched else [])
 

@@ -186,13 +186,13 @@ Hooked = tuple[RemovableHandle, dict[int, Any] | None]
 
 
 def with_others(handle: RemovableHandle) -> Hooked:
-    """A hook that was just registered, and the others of its node."""
+    """A hook that was just registered, and the other hooks of its node."""
     hooks = handle.hooks_dict_ref()
     return handle, dict(hooks) if hooks is not None and len(hooks) > 1 else None
 
 
 def take_off(hooked: list[Hooked]) -> None:
-    """Take our hooks off, and put back those of others that took themselves off."""
+    """Remove our hooks, and put back others' hooks that removed themselves."""
     for handle, before in hooked:
         hooks = handle.hooks_dict_ref()
         if before is not None and hooks is not None and not before.keys() <= hooks.keys():

@@ -68,7 +68,7 @@ class Walk:
 
         Args:
             unnamed: what no node names; None searches.
-            moves: the next block goes on where this one ends; else each begins as the walk.
+            moves: the next block continues where this one ends; else each begins as the walk did.
         """
         unnamed = Unnamed.search(self.nodes) if unnamed is None else unnamed
         again = unnamed.recomputed.modules

@@ -118,7 +118,7 @@ def leave_at_end() -> None:
 def end(code: int) -> NoReturn:
     """End the process; after :func:`leave_at_end` without cleanup.
 
-    A full stderr would change the code to 120.
+    Otherwise, a stderr that cannot be written would change the code to 120.
     """
     if _leaves_at_end:
         leave(code)

@@ -160,7 +160,7 @@ class Checkpoint:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """The bytes of a checkpoint's file, with checksums even if the caller's setting omits them."""
+    """The bytes of a checkpoint's file, with checksums even if the caller has turned them off."""
     buffer, setting = io.BytesIO(), torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(True)
     try:
@@ -281,7 +281,7 @@ def _read_own(path: Path, document: Mapping[str, Any], model: str | None) -> Che
     if model is not None and model != name:
         raise OtherNetworkError(
             f"{path} holds the network '{name}', not '{ModelName(model).label}'",
-            "Do not name the network, or choose another checkpoint.",
+            "Omit the network, or choose another checkpoint.",
         )
     changes = _changes(document["model"].get("source"), name) if own else ()
     classes = len(data.classes)

@@ -147,8 +147,9 @@ def check_key(key: object) -> Any:
 def _tensor(storage: object, offset: object, size: object, stride: object, *more: object) -> object:
     if any(isinstance(bits, dict) and any(bits.values()) for bits in more[2:]):
         raise Unacceptable(
-            "it has a tensor whose values are to be negated or conjugated",
-            "Save the values: {name: one.resolve_neg().resolve_conj() for name, one in …}.",
+            "it has a tensor stored as the negative or complex conjugate of its values",
+            "Save the values: {name: t.resolve_neg().resolve_conj() for name, t in "
+            "weights.items()}.",
         )
     if isinstance(storage, Storage):
         return tensor_of(storage, offset, size, stride)

@@ -99,7 +99,7 @@ def _recipes(
     if double := next((name for name in names if names.count(name) > 1), ""):
         raise UsageError(
             f"two recipes are called '{double}'",
-            "Give a recipe once, as in fast:10; files need different names.",
+            "Name a recipe once, as in fast:10, and give files different names.",
         )
     return recipes
 
@@ -111,6 +111,8 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
     name, colon, count = text.rpartition(":")
     if not colon or text.endswith(".toml"):  # C:\\mine.toml has a colon, and no number of runs
         name, count = text, str(runs)
+    if not name:
+        raise UsageError(f"{text}: the recipe is missing", "For example: mnist bench fast:10")
     if not count.isdecimal() or not 1 <= int(count) <= 10_000:
         raise UsageError(
             f"{text}: '{count}' is not a number of runs", "For example: mnist bench fast:10"

@@ -113,7 +113,8 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not TOML: it is not UTF-8 text",
-            "Save it as UTF-8; in Windows PowerShell, replace > by | Out-File -Encoding utf8.",
+            "Save it as UTF-8; in Windows PowerShell, with `| Out-File -Encoding utf8` in place of "
+            "`>`.",
         ) from error
     except (ValueError, RecursionError) as error:
         # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.

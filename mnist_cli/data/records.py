@@ -43,7 +43,7 @@ def check_ratio(where: str, unpacked: int, packed: int) -> None:
 
 
 def of_pictures(remarks: Counter[str], total: int) -> tuple[str, ...]:
-    """Remarks on single pictures, each with the number of pictures that it is true of."""
+    """Remarks on single pictures, each with the number of pictures that it applies to."""
     return tuple(f"{count:,} of {total:,} images: {one}" for one, count in remarks.items())
 
 

@@ -34,7 +34,7 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
         with zipfile.ZipFile(path) as archive:
             listing = archive.infolist()
             if any(one.flag_bits & _ENCRYPTED for one in listing):
-                raise DataError(f"{path} is encrypted", "Unpack it with its password.")
+                raise DataError(f"{path} is encrypted", "Save it again without a password.")
             yield archive, listing
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
         raise DataError(f"{path} is a damaged zip: {error}") from error

@@ -1,8 +1,8 @@
 """How exactly torch multiplies float32 numbers: one setting with two interfaces.
 
-``torch.set_float32_matmul_precision`` is the older one. Its counterpart that reads the setting raises
-an error once a program has used the newer one, the attributes ``fp32_precision`` of
-``torch.backends``.
+``torch.set_float32_matmul_precision`` is the older interface. The newer one is the attributes
+``fp32_precision`` of ``torch.backends``; after their use, ``get_float32_matmul_precision`` may
+raise an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 _USUAL: tuple[tuple[str, str], ...] = (
-    # Those before inherit to those after.
+    # Each part passes its value on to later ones.
     ("", "none"),
     ("cudnn", "none"),
     ("cuda.matmul", "none"),
@@ -53,7 +53,7 @@ class Products:
         return ", ".join(filter(None, words))
 
     def apply(self) -> None:
-        """Set it; attributes that have their value already keep inheriting it."""
+        """Set it; attributes that already have their value still inherit it."""
         if self.whole is not None:
             torch.set_float32_matmul_precision(self.whole)
         for (name, _), value in zip(_USUAL, self.parts, strict=True):

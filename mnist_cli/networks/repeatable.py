@@ -15,10 +15,9 @@ from mnist_cli.networks.global_state import seeded
 ROUNDING = 1e-4
 """Share of the largest value by which another order of sums may change a value in float32."""
 
-
 DIFFERS = (
-    "takes another training step once a new network has loaded its state_dict, so a resumed run "
-    "would differ{}: hold such values in buffers, and draw random numbers from the global generators"
+    "depends in training on more than its state_dict{}, so a resumed run would differ: keep such "
+    "values in buffers, and draw random numbers from torch's, NumPy's or Python's global generator"
 )
 
 

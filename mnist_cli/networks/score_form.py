@@ -1,11 +1,11 @@
-"""Judges scores: whether they are probabilities already, and whether an image decides its own."""
+"""Judges scores: whether they are probabilities, and whether they depend on other images."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 ROUNDING = 0.01
-"""How far sums of probabilities may be from 1, and scores from each other; bf16 rounds to 0.004."""
+"""How far sums of probabilities may be from 1, and equal scores apart; bf16 rounds to 0.004."""
 
 WARNING = (
     "returns probabilities, not logits: softmax is applied to them again, so losses and "

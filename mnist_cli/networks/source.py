@@ -26,7 +26,7 @@ _RUN: dict[Path, str] = {}
 """The files that have been run, with their SHA-256 at that time."""
 _RUNNING: set[Path] = set()
 _IMPORTED: dict[Path, set[str]] = {}
-"""The names of the modules that were first imported while these files ran."""
+"""By file: the names of the modules that were first imported while it ran."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ ALSO: Mapping[str, str] = {"--normalize": "--normalise"}
 def spelled_out(arguments: list[str]) -> list[str]:
     """``mnist help eval`` as ``mnist eval --help``, and ``mnist version`` as ``mnist --version``.
 
-    Shells do not expand the ``~`` of ``--out=~/x``, so this does.
+    A ``~`` that shells do not expand, as in ``--out=~/x``, becomes the home folder.
     """
     first, rest = arguments[:1], arguments[1:]
     if first == ["help"]:

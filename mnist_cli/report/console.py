@@ -84,7 +84,7 @@ class _Stderr(_Console):
             super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
-        """The reader of stderr has gone; rich would end the program."""
+        """Go on without the reader of stderr; rich would end the program."""
 
 
 def stdout(*, wide: bool = False) -> Console:

@@ -210,7 +210,7 @@ def save(figure: Figure, *paths: Path) -> None:
 
 @contextlib.contextmanager
 def _boxes_in_words() -> Iterator[None]:
-    """One warning for all characters that the font lacks; matplotlib has one for each, with its code."""
+    """One warning for all characters that the font lacks; matplotlib gives one for each."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", _NO_GLYPH)
         yield
@@ -222,7 +222,7 @@ def _boxes_in_words() -> Iterator[None]:
             warnings.showwarning(one.message, one.category, one.filename, one.lineno)
     if lacking:
         shown = ", ".join(sorted(lacking))
-        message = f"the font of the pictures lacks {shown}: they show boxes instead"
+        message = f"the font of the pictures lacks {shown} and shows boxes instead"
         warnings.warn(message, Caution, stacklevel=2)
 
 

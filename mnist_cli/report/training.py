@@ -122,6 +122,11 @@ def run_warnings(session: Session, ranks: int = 1) -> Iterator[str]:
             "the run began in another environment, so results may differ from here on: "
             + "; ".join(session.differences)
         )
+    if session.lacks_best:
+        yield (
+            f"{session.run.best}, the best checkpoint so far, is missing: unless a later epoch is "
+            "better, the run is evaluated with last.pt"
+        )
 
 
 def run_notes(session: Session) -> Iterator[str]:

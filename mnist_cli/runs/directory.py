@@ -26,7 +26,7 @@ _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 _NAME = re.compile(r"(?=.*[^\W\d_])\w([\w.-]*\w)?")
 LONGEST_NAME = 64
 _PATIENCE = 0.2
-"""Seconds to wait for a lock, which a process that lists runs may hold for a moment."""
+"""Seconds to wait for a lock: a process that lists runs may hold it for a moment."""
 
 
 class RunDirectory:
@@ -87,8 +87,8 @@ class RunDirectory:
     def writer(self) -> str:
         """The process that writes the run; empty if there is none.
 
-        A killed process leaves its number behind, which may be another process's after a restart of
-        the machine, or in another container: the lock decides.
+        The lock decides: a killed process leaves its number behind, which may belong to another
+        process after a restart of the machine, or in another container.
         """
         with contextlib.suppress(OSError, ValueError):
             owner = self._owner.read_text(encoding="utf-8").strip()
@@ -240,7 +240,7 @@ def numbered(root: Path) -> list[RunDirectory]:
 
 
 def _ours(root: Path) -> list[RunDirectory]:
-    """The numbered folders, newest first, without those that may not be opened, unless none may."""
+    """The numbered folders, newest first, without those that may not be opened; all if none may."""
     runs = numbered(root)
     return [run for run in runs if os.access(run.path, os.X_OK)] or runs
 

@@ -73,8 +73,8 @@ def resume(target: Path | None, layers: Sequence[Layer], request: RunRequest) ->
         with session_in(find_run, config, data, compute, checkpoint) as session:
             session.recipe = str(read_run(session.run.path).environment.get("recipe", ""))
             judged = any(one.val for one in session.state.history[: session.state.epoch])
-            if judged and not session.state.at_best and not session.run.best.is_file():
-                session.differences.append("best.pt: an earlier epoch's then, missing now")
+            best = session.run.best.is_file() or session.state.at_best
+            session.lacks_best = judged and not best
             yield session
 
 

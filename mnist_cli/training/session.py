@@ -63,6 +63,7 @@ class Session:
             set's; for a resumed run, the one that it began with.
         start_notes: in words, what the run starts from; empty if its weights are fresh.
         differences: differences from the machine of ``resume`` that can change the bits, in words.
+        lacks_best: whether an earlier epoch is the best, and its checkpoint is missing.
         recipe: where the configuration comes from, in the user's words.
 
     Raises:
@@ -84,6 +85,7 @@ class Session:
         self.compute = compute
         self.run = run
         self.differences: list[str] = []
+        self.lacks_best = False
         self.recipe = ""
         self._halting = ""
         self.normalisation = normalisation_of(config.model, data)
@@ -261,7 +263,7 @@ class Session:
         """Write ``last.pt``, and at the end of the best epoch ``best.pt``; the clock is paused.
 
         Raises:
-            NonFiniteError: a step was skipped since the loss was no longer finite, or made a weight
+            NonFiniteError: the loss was no longer finite, so a step was skipped; or a weight is
                 not finite.
             OutputError: the disk is full or read-only; the earlier files are intact.
         """

@@ -67,18 +67,19 @@ def capture(
 
 
 def check_weights(state: TrainState, classes: int) -> None:
-    """Refuse to replace a checkpoint by weights that no command would read; waits for the device.
+    """Refuse to save weights that no command would read; waits for the device.
 
-    The guard judges the loss and the gradient of a step, not what the step makes of the weights.
+    The guard checks the loss and the gradient of a step, not the weights after it.
 
     Raises:
-        NonFiniteError: a weight holds NaN or infinity that a fresh one does not have.
+        NonFiniteError: a weight holds NaN or infinity where a fresh one does not.
     """
     config = state.config
     fresh = ensemble.expected_weights(config.model, classes, config.ensemble)
     if name := not_finite(state.model.state_dict(), fresh):
         raise NonFiniteError(
-            f"weight '{name}' holds NaN or infinity after step {state.step}; it was not saved",
+            f"weight '{name}' holds NaN or infinity after step {state.step}; last.pt keeps an "
+            "earlier step",
             "Lower the learning rate (lr), or clip the gradient (clip_norm = 1).",
         )
 

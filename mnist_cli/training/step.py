@@ -50,7 +50,7 @@ class Stepper:
         # An epoch reports the rate of its last step, even in a run resumed after that step.
         self.lr = self.schedule.rate_on_device(state.step - 1) if state.step else 0.0
         self.foreach = kind_of(state.device).foreach
-        self.names = list(trained(state.model))  # a forward of the user's own may freeze some later
+        self.names = list(trained(state.model))  # an own network's forward may freeze some later
         self.parameters = list(trained(state.model).values())
         # At an epoch's end many schedules have reached rates that change almost nothing.
         self.measured_batch = schedule.steps_per_epoch // 2

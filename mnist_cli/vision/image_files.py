@@ -43,7 +43,7 @@ DEPTHS = (255, 4095, 65535)
 LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow's mode that unpacks the upper byte of 16-bit colours: the mode for the lower byte."""
 
-STRETCHED = "its values are stretched: the lowest becomes black, the highest white"
+STRETCHED = "values are stretched, the lowest to black and the highest to white"
 FAINT = 0.25
 """White paper is used if ink stands out from it by this share of its contrast on black."""
 
@@ -159,7 +159,7 @@ def _decode(data: bytes) -> Picture:
         scale = width / image.width
         if getattr(image, "is_animated", False) and image.format != "MPO":
             # The second picture of an MPO file is a preview, or for the other eye.
-            remarks.append("only the first of its pages or frames is read")
+            remarks.append("only the first of several pages or frames is read")
         deep, depth = _with_lower_bytes(image, data)
         grey, colour, remark = _flatten(ImageOps.exif_transpose(deep))
     factor = max(1.0, max(grey.size) / WORKING_SIDE)
@@ -238,7 +238,7 @@ def _depth(most: int) -> tuple[int, str]:
     """The value of white, from the largest 16-bit value; a remark if it has fewer bits."""
     white = next(one for one in DEPTHS if one >= most)
     bits = white.bit_length()
-    return white, f"its 16-bit values are read as {bits}-bit" if bits < 16 else ""
+    return white, f"16-bit values are read as {bits}-bit" if bits < 16 else ""
 
 
 def _with_lower_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, str]:

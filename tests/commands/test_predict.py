@@ -196,8 +196,8 @@ def test_what_is_not_read_of_a_file_is_said(run: Run, trained: Path) -> None:
     page = Image.open("three.png")
     page.save("pages.tif", save_all=True, append_images=[page])
     outcome = run("predict", "pages.tif", "--checkpoint", trained, "--json")
-    assert outcome.document[0]["remarks"] == ["only the first of its pages or frames is read"]
-    assert "pages.tif: only the first of its pages or frames is read" in outcome.err
+    assert outcome.document[0]["remarks"] == ["only the first of several pages or frames is read"]
+    assert "pages.tif: only the first of several pages or frames is read" in outcome.err
 
 
 def test_runs_checkpoints_and_plots_are_no_pictures(run: Run, trained: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_run_starts_from_another_ones_weights(run: Run, trained: Path) -> None
     """The network is the checkpoint's, not the recipe's; what it starts with is said."""
     outcome = run(*TINY, "-s", "model=conv4", "--from", trained, "--dry-run")
     assert outcome.code == 4
-    assert "holds the network 'conv2', not 'conv4'\nDo not name" in outcome.err
+    assert "holds the network 'conv2', not 'conv4'\nOmit the network" in outcome.err
     Path("mine.toml").write_text(f'dataset = "digits"\nmodel = "conv4"\nstart = "{trained}"\n')
     outcome = run("train", "--config", "mine.toml", "--epochs", 1, "-s", "train_size=64")
     assert outcome.code == 0, outcome.err

@@ -48,7 +48,7 @@ def test_a_run_that_a_limit_stopped_is_a_run(run: Run) -> None:
     assert "runs/0001-digits-conv2 has stopped early; only the test set is read again" in again
     Path("copy.pt").write_bytes(Path("runs/0001-digits-conv2/last.pt").read_bytes())
     copied = run("train", "--resume", "copy.pt", "--runs", "copies").err
-    missing = "best.pt: an earlier epoch's then, missing now"
+    missing = "best.pt, the best checkpoint so far, is missing"
     assert (missing in copied, missing in again) == (True, False)
     line = "mnist train --resume runs/0001-digits-conv2 --max-steps 0"
     assert f"continue it with: {line}" in again

@@ -84,7 +84,7 @@ def test_one_file_and_other_columns(tmp_path: Path) -> None:
     data = own_data.read_own(tmp_path / "x.parquet")
     assert data.counts() == [("0", 8, 2), ("1", 8, 2), ("2", 8, 2)]
     assert "columns not used: split" in data.remarks
-    assert "1 of 30 images: its 16-bit values are read as 8-bit" in data.remarks
+    assert "1 of 30 images: 16-bit values are read as 8-bit" in data.remarks
 
 
 def test_columns_of_pixels(tmp_path: Path) -> None:

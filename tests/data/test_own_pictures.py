@@ -97,7 +97,7 @@ def test_colours_sizes_and_formats_are_brought_into_one_form(tmp_path: Path) -> 
     data = own_data.read_own(tmp_path)
     assert len(data.train) + len(data.test) == 13
     (pages, sizes, _) = data.remarks
-    assert pages == "1 of 13 images: only the first of its pages or frames is read"
+    assert pages == "1 of 13 images: only the first of several pages or frames is read"
     assert sizes.startswith("2 of 13 images are 9×9 to 100×50: the longer side is scaled to 28")
 
 

@@ -175,12 +175,12 @@ def test_a_forward_that_changes_the_state_dict(
         (
             "self.noise = torch.Generator()",
             "torch.rand(10, generator=self.noise) * x.mean() * self.training",
-            "so a resumed run would differ: hold such values",
+            "state_dict, so a resumed run would differ: keep such values",
         ),
         (
             "self.t = 1.0",
             "x[:, 0, 0, :10] * self.training * (setattr(self, 't', self.t * 0.9) or self.t)",
-            "so a resumed run would differ (perhaps self.t)",
+            "state_dict (perhaps self.t), so a resumed run would differ",
         ),
         ("torch.set_num_threads(3)", "0", "number of threads to 3"),
         (

@@ -105,7 +105,9 @@ def test_long_names_above_samples_do_not_overlap(kept: list[Figure]) -> None:
 
 
 def test_characters_that_the_font_lacks_give_one_warning(tmp_path: Path) -> None:
-    with pytest.warns(Caution, match="the font of the pictures lacks 三, 四: they") as warned:
+    with pytest.warns(
+        Caution, match="the font of the pictures lacks 三, 四 and shows boxes"
+    ) as warned:
         figures.save_samples(
             np.zeros((1, 2, 2), np.uint8), ["四 三"], tmp_path / "grid.png", title="三"
         )

@@ -225,7 +225,7 @@ def test_sixteen_bits_are_read_by_what_they_hold(bits: int, kind: str) -> None:
     levels[0, 0] = 2**bits - 1
     picture = image_files.decode(encoded(levels, kind), "it")
     assert abs(picture.grey - DARK)[1:].max() <= 1
-    assert picture.remarks == (() if bits == 16 else (f"its 16-bit values are read as {bits}-bit",))
+    assert picture.remarks == (() if bits == 16 else (f"16-bit values are read as {bits}-bit",))
 
 
 def deep_png(levels: Pixels, alpha: int | None) -> bytes:
@@ -275,7 +275,7 @@ def test_further_pages_and_frames_are_said_not_to_be_read(kind: str) -> None:
     several = encoded(first, kind, save_all=True, append_images=[second], **options)
     picture = image_files.decode(several, "it")
     assert abs(picture.grey - DARK).max() <= 1
-    assert picture.remarks == ("only the first of its pages or frames is read",)
+    assert picture.remarks == ("only the first of several pages or frames is read",)
     assert image_files.decode(encoded(first, kind, **options), "it").remarks == ()
 
 
