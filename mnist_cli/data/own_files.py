@@ -171,7 +171,7 @@ def assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) ->
 
 
 def _renumbered(where: str, rows: Rows, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The labels as numbers of ``names``, the training set's, if the file orders its own otherwise.
+    """The labels renumbered by ``names``, the training set's, if the file's are in another order.
 
     Raises:
         DataError: a label has no name, or a name that the training set does not have.

@@ -294,7 +294,7 @@ def _require_same_scores(
 
 def _expect_same_training(subject: Subject, network: nn.Module, other: nn.Module) -> None:
     """Warn if a training step depends on more than the state_dict, which ``other`` has loaded."""
-    # By now, each mode has called one of them more often: a count of calls would differ.
+    # One has been called more often than the other, so a counter of calls differs too.
     suspects = differing(subject.outside(network), subject.outside(other))
     with contextlib.suppress(NotFiniteError):
         if not takes_same_step(network, other, lambda one: train(subject, one, FEW)):
