@@ -117,7 +117,7 @@ class Largest(nn.Module):
 
 @pytest.mark.parametrize("as_function", [True, False])
 def test_steps_begin_with_the_buffers_of_the_pass(as_function: bool) -> None:
-    """A spectral norm counts on in its buffers, also where a checkpoint runs it again."""
+    """A spectral norm updates its buffers in each pass, also in a recomputed segment."""
     torch.manual_seed(0)
     norm = spectral_norm(nn.Linear(16, 16))
     model, x = nn.Sequential(norm, nn.BatchNorm1d(16), Largest()), torch.randn(4, 16)

@@ -23,7 +23,7 @@ REFUSED = [
     ("train --runs=", 2, "--runs: the value is empty"),
     ("train -s ''", 2, "-s: the value is empty"),
     ("runs --runs ''", 2, "--runs: the value is empty"),
-    ("bench :3", 2, ": no preset of that name and no such file"),
+    ("bench :3", 2, ":3: the recipe is missing"),
     ("eval ''", 2, "an argument is empty\n"),
     ("predict a.png ''", 2, "an argument is empty\n"),
     ("predict -- ''", 2, "an argument is empty\n"),

@@ -92,7 +92,7 @@ class Net(nn.Module):
 def test_a_layer_that_is_first_skipped_and_one_that_is_frozen_later(
     tmp_path: Path, optimizer: str
 ) -> None:
-    """As with torch's plain optimisers: its fused SGD has an error for the first of them."""
+    """torch's plain optimisers allow both; its fused SGD raises an error for the first."""
     settings = config(model=f"{network_file(tmp_path / 'net.py', SKIPS)}:Net", optimizer=optimizer)
     kinds = {"sgd": partial(SGD, momentum=0.9, nesterov=True), "adam": Adam}
     model, loader = state_of(settings).model, loader_of(settings)
