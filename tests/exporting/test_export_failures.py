@@ -27,6 +27,7 @@ def failure(tmp_path: Path, forward: str, chosen: str) -> NotExportable:
     return not_exportable(raised.value, "net.py:Net", form)
 
 
+@pytest.mark.filterwarnings("ignore:.*depend on the other images of the batch")
 @pytest.mark.parametrize(
     ("forward", "chosen", "said", "impossible"),
     [

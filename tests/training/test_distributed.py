@@ -51,6 +51,7 @@ from mnist_cli.training.rank_agreement import check_parts
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*Deep returns scores that depend on the other images"),
     pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone"),
     pytest.mark.usefixtures("one_thread_of_torch"),
 ]
