@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from mnist_cli.config.choices import check_device, check_precision
+from mnist_cli.devices import float32
 from mnist_cli.devices.allocator import settle_allocator
 from mnist_cli.devices.memory import ask_for_room
 from mnist_cli.errors import Caution, DeviceError
@@ -166,10 +167,9 @@ def compute_settings(
     """
     ask_for_room()
     before_threads = torch.get_num_threads()
-    before_matmul = torch.get_float32_matmul_precision()
+    before_products = float32.Products.now()
     before_cudnn = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
     before_deterministic = torch.are_deterministic_algorithms_enabled()
-    before_tf32 = torch.backends.cudnn.allow_tf32
     settle_allocator()
     try:
         if threads:
@@ -185,9 +185,8 @@ def compute_settings(
         yield
     finally:
         torch.set_num_threads(before_threads)
-        torch.set_float32_matmul_precision(before_matmul)
+        before_products.apply()
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before_cudnn
-        torch.backends.cudnn.allow_tf32 = before_tf32
         _insist_on_determinism(before_deterministic)
 
 

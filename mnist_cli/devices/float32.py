@@ -1,12 +1,13 @@
 """How exactly torch multiplies float32 numbers: one setting with two interfaces.
 
-``torch.set_float32_matmul_precision`` is the older interface. The newer one is the attributes
-``fp32_precision`` of ``torch.backends``; after their use, ``get_float32_matmul_precision`` may
-raise an error.
+``torch.set_float32_matmul_precision`` and ``torch.backends.cudnn.allow_tf32`` are the older interface.
+The newer one is the attributes ``fp32_precision`` of ``torch.backends``; after their use, reading the
+older one may raise an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,19 +29,21 @@ _USUAL: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Products:
-    """The setting: ``whole`` is the older interface's value, None if it does not say."""
+    """The setting: ``whole`` and ``tf32`` are the older interface's values, None if it raises."""
 
     whole: str | None
+    tf32: bool | None
     parts: tuple[str, ...]
 
     @classmethod
     def now(cls) -> Products:
         """The setting of this process."""
-        try:
+        whole, tf32 = None, None
+        with contextlib.suppress(RuntimeError):  # the newer interface has set another value
             whole = torch.get_float32_matmul_precision()
-        except RuntimeError:  # the newer interface has set another value than the older
-            whole = None
-        return cls(whole, tuple(_holder(name).fp32_precision for name, _ in _USUAL))
+        with contextlib.suppress(RuntimeError):
+            tf32 = torch.backends.cudnn.allow_tf32
+        return cls(whole, tf32, tuple(_holder(name).fp32_precision for name, _ in _USUAL))
 
     def __str__(self) -> str:
         """The older interface's value, then what differs from it or from the defaults."""
@@ -56,12 +59,14 @@ class Products:
         """Set it; attributes that already have their value still inherit it."""
         if self.whole is not None:
             torch.set_float32_matmul_precision(self.whole)
+        if self.tf32 is not None:
+            torch.backends.cudnn.allow_tf32 = self.tf32
         for (name, _), value in zip(_USUAL, self.parts, strict=True):
             if (holder := _holder(name)).fp32_precision != value:
                 holder.fp32_precision = value
 
 
-USUAL = Products("highest", tuple(value for _, value in _USUAL))
+USUAL = Products("highest", True, tuple(value for _, value in _USUAL))
 """torch's defaults: products are exact in float32."""
 
 

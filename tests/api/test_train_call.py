@@ -89,8 +89,18 @@ def newer_products() -> Iterator[None]:
         before.apply()
 
 
+@contextlib.contextmanager
+def exact_convolutions() -> Iterator[None]:
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = True
+
+
 SURROUNDINGS = {
     "settings": settings,
+    "exact convolutions": exact_convolutions,
     "newer products": newer_products,
     "inference_mode": torch.inference_mode,
     "default device": lambda: torch.device("meta"),
