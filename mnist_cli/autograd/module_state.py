@@ -74,17 +74,27 @@ def same_attributes(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put back the modes, numbers and states of tensors that modules hold as plain attributes.
 
     They belong to the buffers, such as the length of a cache or the number of a step. Other flags
-    stay, since one may record that a module has built its layers.
+    stay. If a module has built layers, so do all its values but the modes: they may be its sizes.
     """
-    before = [{**vars(module), "training": module.training} for module in modules]
+    before = [
+        (module, _layers(module), {**vars(module), "training": module.training})
+        for module in modules
+    ]
     try:
         yield
     finally:
-        for module, held in zip(modules, before, strict=True):
+        for module, layers, held in before:
+            built = _layers(module) != layers
             for name, value in held.items():
-                now = module.training if name == "training" else vars(module).get(name, value)
-                if now is not value and (name == "training" or _is_state(value, now)):
+                mode = name == "training"
+                now = module.training if mode else vars(module).get(name, value)
+                if now is not value and (mode or (not built and _is_state(value, now))):
                     setattr(module, name, value)
+
+
+def _layers(module: nn.Module) -> list[tuple[type, int]]:
+    """Modules and parameters inside, by class: those of a lazy one change with the first pass."""
+    return [(type(one), id(one)) for one in (*module.modules(), *module.parameters())]
 
 
 def _is_state(*values: object) -> bool:

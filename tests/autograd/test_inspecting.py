@@ -137,6 +137,26 @@ def test_steps_begin_with_the_buffers_of_the_pass(as_function: bool) -> None:
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
 
 
+class Built(nn.Module):
+    """Builds its layer in the first pass, and knows so by its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.size:
+            self.size, self.layer = x.shape[1], nn.Linear(x.shape[1], 3)
+        built: Tensor = self.layer(x)
+        return built
+
+
+def test_layers_that_a_pass_builds_keep_their_sizes() -> None:
+    model, x = nn.Sequential(nn.LazyLinear(4), Built()), torch.ones(1, 2)
+    inspect(lambda: model(x).sum(), model)
+    assert (model[0].in_features, model[1].size) == (2, 4)
+
+
 def test_what_a_closure_does_to_gradients_and_modes_is_undone() -> None:
     model, x = nn.Linear(3, 2), torch.ones(1, 3)
     model(x).sum().backward()
