@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -74,14 +74,23 @@ def check_weights(state: TrainState, classes: int) -> None:
     Raises:
         NonFiniteError: a weight holds NaN or infinity where a fresh one does not.
     """
-    config = state.config
+    config, weights = state.config, state.model.state_dict()
+    if _surely_finite(weights.values()):
+        return
     fresh = ensemble.expected_weights(config.model, classes, config.ensemble)
-    if name := not_finite(state.model.state_dict(), fresh):
+    if name := not_finite(weights, fresh):
         raise NonFiniteError(
             f"weight '{name}' holds NaN or infinity after step {state.step}; last.pt keeps an "
             "earlier step",
             "Lower the learning rate (lr), or clip the gradient (clip_norm = 1).",
         )
+
+
+def _surely_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether the sums of all tensors, of any shape, are finite: waits for the device once."""
+    numbers = (one.abs() if one.is_complex() else one for one in tensors)
+    sums = [one.sum(dtype=torch.float32) for one in numbers if one.is_floating_point()]
+    return not sums or bool(torch.stack(sums).isfinite().all())
 
 
 def _source(model: ModelName) -> dict[str, Any]:
