@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_cli.base.files import (
+    alive,
     clear_stale,
     explain_os_error,
     host_name,
@@ -88,14 +89,14 @@ class RunDirectory:
         """The process that writes the run; empty if there is none.
 
         The lock decides: a killed process leaves its number behind, which may belong to another
-        process after a restart of the machine, or in another container.
+        process after a restart of the machine. If the lock cannot be tried, the number decides.
         """
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, OverflowError):
             owner = self._owner.read_text(encoding="utf-8").strip()
-            return f"process {owner}" if owner and self._in_use() else ""
+            return f"process {owner}" if owner and self._in_use(owner) else ""
         return ""
 
-    def _in_use(self) -> bool:
+    def _in_use(self, owner: str) -> bool:
         """Whether a process holds the lock; if none does, it is taken for a moment."""
         from mnist_cli.base import locks
 
@@ -103,8 +104,11 @@ class RunDirectory:
             if is_there(self.path / LOCK):
                 locks.acquire(self.path / LOCK, timeout=0).release()
             return False
-        except OSError:  # held (filelock's Timeout is one), or not ours to lock
+        except TimeoutError:  # filelock's Timeout is one
             return True
+        except OSError:  # not ours to lock
+            pid, _, host = owner.partition(" on ")
+            return host != host_name() or alive(int(pid))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

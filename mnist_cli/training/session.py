@@ -91,9 +91,7 @@ class Session:
         self.normalisation = normalisation_of(config.model, data)
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
-        self.start_notes: list[str] = []
-        if start is not None:
-            self.start_notes = start.notes(len(data.spec.classes), self.normalisation)
+        self.start_notes = start.notes(len(data.spec.classes), self.normalisation) if start else []
         parts = data.cut(config)
         self.val = parts.val.to(compute.device) if parts.val else None
         self.train_images = len(parts.train)

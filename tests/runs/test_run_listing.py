@@ -99,6 +99,17 @@ def test_a_run_that_is_being_written_says_by_whom(
     assert run.problem == (f"process {text}" if state == "running" else "")
 
 
+@needs_permissions
+@pytest.mark.parametrize(("pid", "state"), [(1, "running"), (999_999_999, "unfinished")])
+def test_a_run_of_another_user_runs_if_its_process_does(
+    tmp_path: Path, pid: int, state: str
+) -> None:
+    folder = make(tmp_path, "0001-mnist-conv4")
+    (folder / "run.pid").write_text(f"{pid} on {host_name()}\n")
+    (folder / LOCK).touch(mode=0)
+    assert read_run(folder).state == state
+
+
 def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = make(tmp_path, "0001-mnist-conv4", summary=ended(0.5))
     before = sorted(folder.iterdir())
