@@ -168,12 +168,16 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
 
 
 def _picture_folders(path: Path) -> list[Path]:
-    """The folders that hold pictures, in at most two further levels; none without Pillow."""
+    """The folders that hold pictures, in at most two further levels.
+
+    None without Pillow, or without the permission to look into all folders.
+    """
     try:
         from mnist_cli.data import class_folders
-    except ImportError:
+
+        return [one for one in class_folders.folders_of(path) if class_folders.holds_pictures(one)]
+    except (ImportError, PermissionError):
         return []
-    return [one for one in class_folders.folders_of(path) if class_folders.holds_pictures(one)]
 
 
 def _prefers_pictures(path: Path) -> bool:

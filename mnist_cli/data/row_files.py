@@ -6,6 +6,7 @@ Names determine splits: ``train.csv`` and ``test.csv``, ``mnist_train.csv.gz``,
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,8 +106,16 @@ def _require_kind(path: Path) -> None:
 
 
 def rows_in(root: Path) -> list[Path]:
-    """The files directly in a folder that hold rows of pixels, or are named as a split."""
-    return [path for path in _candidates(root) if split_of(path.name) or _is_rows(path)]
+    """The files directly in a folder that hold rows of pixels, or are named as a split.
+
+    Files without permission to read them do not count.
+    """
+    found = []
+    for path in _candidates(root):
+        with contextlib.suppress(PermissionError):
+            if split_of(path.name) or _is_rows(path):
+                found.append(path)
+    return found
 
 
 def may_hold_rows(root: Path) -> bool:

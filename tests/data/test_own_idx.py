@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_files import both_splits, idx_arrays, idx_folder, refusal
+from systems import needs_permissions
 
 from mnist_cli.data import own_data
 from mnist_cli.data.load import load
@@ -29,6 +30,14 @@ def test_other_sizes_and_classes(tmp_path: Path) -> None:
     (first, second) = own_data.read_own(tmp_path / "shapes").remarks
     assert first == f"training images: {remark}"
     assert second.startswith("test images: images are 30×40: ")
+
+
+@needs_permissions
+def test_what_may_not_be_read_beside_the_files_stops_nothing(tmp_path: Path) -> None:
+    folder = both_splits(tmp_path / "x", size=(28, 28))
+    (folder / "private").mkdir(mode=0)
+    (folder / "notes.csv").touch(mode=0)
+    assert own_data.read_own(folder).remarks == ()
 
 
 def test_of_28_by_28_every_byte_is_kept_and_the_figures_are_exact(tmp_path: Path) -> None:
