@@ -76,7 +76,7 @@ def expected_weights(model: str, classes: int) -> Mapping[str, Tensor]:
 def check(model: str, classes: int | None) -> int:
     """Try throw-away networks on batches of noise; return the number of classes.
 
-    Scores that are not finite give a warning; see :func:`require_finite`.
+    Scores that are not finite give a warning; see :func:`require_trainable`.
 
     Args:
         model: as in ``path/net.py:Net``.
@@ -121,15 +121,20 @@ def renew() -> None:
             function.cache_clear()
 
 
-def require_finite(model: str, classes: int) -> None:
+def require_trainable(model: str, classes: int) -> None:
     """Refuse to train a network whose scores are not finite before its first step.
+
+    Warns if resumed runs would differ.
 
     Raises:
         UsageError: the scores are not finite, or as :func:`build`.
     """
-    error = _tried(ModelName(model), classes).not_finite
-    if error is not None:
-        raise error
+    model_name = ModelName(model)
+    tried = _tried(model_name, classes)
+    if tried.not_finite is not None:
+        raise tried.not_finite
+    if tried.differs:
+        warnings.warn(f"{model_name.label} {tried.differs}", Caution, stacklevel=2)
 
 
 def try_on(model: str, classes: int, count: int) -> None:

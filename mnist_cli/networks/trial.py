@@ -75,10 +75,11 @@ class NotFiniteError(UsageError):
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of a trial: the number of outputs, and an error if the scores are not finite."""
+    """The number of outputs, an error if scores are not finite, a warning if resumed runs differ."""
 
     width: int
     not_finite: NotFiniteError | None = None
+    differs: str = ""
 
 
 def try_out(subject: Subject) -> Trial:
@@ -90,12 +91,12 @@ def try_out(subject: Subject) -> Trial:
         UsageError: the network fails, or its weights cannot be trained, saved and restored.
     """
     try:
-        return Trial(_try_out(subject))
+        return _try_out(subject)
     except NotFiniteError as error:
         return Trial(error.width, error)
 
 
-def _try_out(subject: Subject) -> int:
+def _try_out(subject: Subject) -> Trial:
     with seeded(0):
         network = subject.build(False)
         built = torch.get_rng_state()
@@ -115,8 +116,7 @@ def _try_out(subject: Subject) -> int:
                 "seeds torch's generator when it is built: its initial weights do not depend on the "
                 "run's seed, and all members of an ensemble start with the same weights"
             )
-        _require_same_scores(subject, network, other, scores)
-    return width
+        return Trial(width, differs=_require_same_scores(subject, network, other, scores))
 
 
 def train(subject: Subject, network: nn.Module, count: int) -> int:
@@ -273,17 +273,16 @@ def _require_same_entries(
 
 def _require_same_scores(
     subject: Subject, network: nn.Module, other: nn.Module, scores: Tensor
-) -> None:
-    """Refuse a network if its state_dict does not determine its ``scores``."""
+) -> str:
+    """Refuse a network if its state_dict does not determine its ``scores``; see :func:`_differs`."""
     with subject.running("cannot load its own state_dict"):
         other.load_state_dict(copy.deepcopy(network.state_dict()))
     theirs = _evaluate(subject, other, FEW)
     if not _is_steady(subject, other, theirs):
-        return
+        return ""
     causes = [] if torch.equal(scores, theirs) else _causes(subject, network, other)
     if not causes and close(scores, theirs):
-        _expect_same_training(subject, network, other)
-        return
+        return _differs(subject, network, other)
     what = listed(causes) or "a value that no attribute leads to"
     raise UsageError(
         f"{subject.label}: its scores depend on {what}, which its state_dict does not hold, so no "
@@ -292,13 +291,14 @@ def _require_same_scores(
     )
 
 
-def _expect_same_training(subject: Subject, network: nn.Module, other: nn.Module) -> None:
-    """Warn if a training step depends on more than the state_dict, which ``other`` has loaded."""
+def _differs(subject: Subject, network: nn.Module, other: nn.Module) -> str:
+    """A warning if a training step depends on more than the state_dict, which ``other`` has loaded."""
     # One has been called more often than the other, so a counter of calls differs too.
     suspects = differing(subject.outside(network), subject.outside(other))
     with contextlib.suppress(NotFiniteError):
         if not takes_same_step(network, other, lambda one: train(subject, one, FEW)):
-            subject.caution(DIFFERS.format(f" (perhaps {listed(suspects)})" if suspects else ""))
+            return DIFFERS.format(f" (perhaps {listed(suspects)})" if suspects else "")
+    return ""
 
 
 def _causes(subject: Subject, network: nn.Module, other: nn.Module) -> list[str]:

@@ -153,7 +153,7 @@ def session_in(
     ranks, resumed = compute.ranks, checkpoint is not None
     rank_agreement.check_alike(config, compute, data, checkpoint)
     if config.model.is_own:
-        own_network.require_finite(config.model, len(data.spec.classes))
+        own_network.require_trainable(config.model, len(data.spec.classes))
     rank_agreement.check_parts(config, data, ranks.size, resumed=resumed)
     run = rank_agreement.shared_directory(find, ranks)
     with explain_dead_worker():

@@ -172,16 +172,6 @@ def test_a_forward_that_changes_the_state_dict(
             "0",
             "default dtype to torch.float64 (restored to",
         ),
-        (
-            "self.noise = torch.Generator()",
-            "torch.rand(10, generator=self.noise) * x.mean() * self.training",
-            "state_dict, so a resumed run would differ: keep such values",
-        ),
-        (
-            "self.t = 1.0",
-            "x[:, 0, 0, :10] * self.training * (setattr(self, 't', self.t * 0.9) or self.t)",
-            "state_dict (perhaps self.t), so a resumed run would differ",
-        ),
         ("torch.set_num_threads(3)", "0", "number of threads to 3"),
         (
             "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
@@ -202,6 +192,30 @@ def test_it_warns(tmp_path: Path, init: str, more: str, told: str) -> None:
     assert len(caught) == 1 or {str(one.message) for one in caught} == {str(caught[0].message)}
     assert before == (torch.get_default_dtype(), torch.get_num_threads(), Path.cwd())
     assert not torch.is_anomaly_enabled()
+
+
+@pytest.mark.parametrize(
+    ("init", "more", "cause"),
+    [
+        (
+            "self.noise = torch.Generator()",
+            "torch.rand(10, generator=self.noise) * x.mean() * self.training",
+            "",
+        ),
+        (
+            "self.t = 1.0",
+            "x[:, 0, 0, :10] * self.training * (setattr(self, 't', self.t * 0.9) or self.t)",
+            r" \(perhaps self\.t\)",
+        ),
+    ],
+)
+def test_training_alone_warns_that_a_resumed_run_would_differ(
+    tmp_path: Path, init: str, more: str, cause: str
+) -> None:
+    model = named(tmp_path, f"{FC} + {more}", init)
+    models.build(model, 10)
+    with pytest.warns(Caution, match=f"state_dict{cause}, so a resumed run would differ: keep"):
+        own_network.require_trainable(model, 10)
 
 
 def test_settings_of_the_file_itself_are_put_back(tmp_path: Path) -> None:
