@@ -5,7 +5,7 @@ Read only after a usage error. Names from other programs are in :mod:`mnist_cli.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnist_cli import catalogue
@@ -90,6 +90,16 @@ WITHIN = {
 }
 """The same within a group; an empty name is the group itself."""
 
+ARGUMENTS: Mapping[str, tuple[str, str]] = {
+    "checkpoint": ("checkpoint target", "checkpoint ckpt weights"),
+    "data set": ("name source", "dataset data name"),
+    "picture": ("pictures", "image images picture pictures img input file"),
+    "run": ("targets run_folder folders run_folders", "run runs checkpoint"),
+    "network": ("target", "model network net"),
+    "recipe": ("recipes recipe", "config recipe preset"),
+}
+"""What commands take without an option: the names of their arguments, and options that people try."""
+
 
 def about_option(option: str, typed: Sequence[str], command: Any) -> str:
     """A hint at the option of ``command`` that ``option`` may mean; empty if none is near."""
@@ -99,6 +109,8 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
         return f"Did you mean {phrase}?" if phrase.split()[0] in flags else ""
     if plain in preset_names() and "--config" in flags:
         return f"Did you mean --config {plain}?"
+    if noun := _argument(plain, command):
+        return f"Name the {noun} without an option: {_value_of(option, typed)}".rstrip(": ") + "."
     known = [*flags, *(KEYS if "--set" in flags else ())]
     near = nearest(option, known)
     if near in KEYS:
@@ -106,12 +118,18 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
         return f"Did you mean {flag(near) if flag(near) in flags else assigned}?"
     if near:
         return f"Did you mean {near}?"
-    if nearest(option, ["checkpoint"]) and "checkpoint" in (one.name for one in command.params):
-        return (
-            f"Name the checkpoint without an option: {_value_of(option, typed)}".rstrip(": ") + "."
-        )
     notes = (note for names, note in NOTES.items() if plain in names.split())
     return next(notes, "") if "--set" in flags else ""
+
+
+def _argument(plain: str, command: Any) -> str:
+    """What an argument of the command holds that an option is taken for; empty if none is."""
+    names = {one.name for one in command.params if one.param_type_name == "argument"}
+    for noun, (arguments, words) in ARGUMENTS.items():
+        meant = plain in words.split() or nearest(plain, [noun])
+        if meant and not names.isdisjoint(arguments.split()):
+            return noun
+    return ""
 
 
 def about_command(word: str, path: str, commands: Iterable[str]) -> str:
