@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_cli.data.records import MAX_IMAGES, check_count
+from mnist_cli.data.records import MAX_IMAGES, check_count, listed
 from mnist_cli.data.split_names import SplitPart, in_words, split_of
 from mnist_cli.errors import DataError
 from mnist_cli.vision.image_files import is_picture_name
@@ -251,13 +251,9 @@ def _require_pictures(folder: Path, classes: Files) -> None:
     empty = [name for name, files in classes.items() if not files]
     if empty:
         raise DataError(
-            f"{folder}: no images in the folder{'s' if len(empty) > 1 else ''} {_listed(empty)}",
+            f"{folder}: no images in the folder{'s' if len(empty) > 1 else ''} {listed(empty)}",
             _LAYOUT,
         )
-
-
-def _listed(names: Sequence[str], most: int = LISTED) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
@@ -265,9 +261,9 @@ def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:
     unknown = [one.name for one in folders if one.name not in classes]
     if unknown:
         raise DataError(
-            f"{test} has the class{'es' if len(unknown) > 1 else ''} {_listed(unknown)} "
+            f"{test} has the class{'es' if len(unknown) > 1 else ''} {listed(unknown)} "
             "without training images",
-            f"The classes are {_listed(list(classes), 20)}.",
+            f"The classes are {listed(list(classes), 20)}.",
         )
     files = {one.name: _pictures(one, other) for one in folders}
     if not any(files.values()):

@@ -30,7 +30,7 @@ from mnist_cli.base.files import (
 from mnist_cli.data import idx
 from mnist_cli.data.load import load_samples
 from mnist_cli.data.own_data import path_of, read_raw
-from mnist_cli.data.records import Arrays, Raw
+from mnist_cli.data.records import Arrays, Raw, listed
 from mnist_cli.errors import OutputError
 
 TargetFormat = Literal["idx", "png"]
@@ -167,9 +167,8 @@ def _write_idx(
     remarks: tuple[str, ...] = ()
     if numbers != sorted(set(numbers)) or -1 in numbers:
         numbers = list(range(len(classes)))
-        listed = ", ".join(f"{number} {name}" for number, name in enumerate(classes[:10]))
-        more = ", …" if len(classes) > 10 else ""
-        remarks = (f"IDX files have no class names, only numbers: {listed}{more}",)
+        pairs = [f"{number} {name}" for number, name in enumerate(classes)]
+        remarks = (f"IDX files have no class names, only numbers: {listed(pairs, 10)}",)
     values = np.array(numbers, dtype=np.uint8 if max(numbers) < 256 else np.int32)
     for name, arrays in splits.items():
         prefix = _IDX_NAMES[name]
@@ -202,8 +201,7 @@ def _write_pngs(
     changed = [
         f"{one} as {other}" for one, other in zip(classes, folders, strict=True) if one != other
     ]
-    shown = ", ".join(changed[:10]) + (", …" if len(changed) > 10 else "")
-    remarks = (f"classes renamed to be folder names: {shown}",) if changed else ()
+    remarks = (f"classes renamed to be folder names: {listed(changed, 10)}",) if changed else ()
     for name, arrays in splits.items():
         width = max(5, len(str(len(arrays) - 1)))
         for number in np.unique(arrays.labels).tolist():

@@ -25,7 +25,7 @@ from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
 from mnist_cli.data import own_files, own_idx, row_files
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.mnist_form import IN_WORDS, has_mnist_form
-from mnist_cli.data.records import Arrays, Raw
+from mnist_cli.data.records import Arrays, Raw, listed
 from mnist_cli.errors import DataError, UsageError
 
 TEST_SHARE = 5
@@ -71,10 +71,10 @@ class OwnData:
     def in_words(self) -> str:
         """The classes and the numbers of their training and test images, in one line."""
         counts = self.counts()
-        listed = [f"{name} {train:,} + {test:,}" for name, train, test in counts[:LISTED]]
+        some = [f"{name} {train:,} + {test:,}" for name, train, test in counts[:LISTED]]
         more = f", and {len(counts) - LISTED:,} more" if len(counts) > LISTED else ""
         val = "" if self.val is None else f"; {len(self.val):,} validation images"
-        return f"{len(counts):,} classes, training + test images: {', '.join(listed)}{more}{val}"
+        return f"{len(counts):,} classes, training + test images: {', '.join(some)}{more}{val}"
 
     def counts(self) -> list[tuple[str, int, int]]:
         """For each class, its name and its numbers of training and test images."""
@@ -162,8 +162,8 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
         beside = row_files.rows_in(path)
     if not beside:
         return raw
-    listed = ", ".join(f"{one.name}/" if one.is_dir() else one.name for one in beside[:LISTED])
-    remark = f"not used: {listed}{', …' if len(beside) > LISTED else ''}"
+    names = [f"{one.name}/" if one.is_dir() else one.name for one in beside]
+    remark = f"not used: {listed(names, LISTED)}"
     return replace(raw, remarks=(*raw.remarks, remark))
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mnist_cli.data import idx, own_csv, own_labels, own_npz, own_parquet
 from mnist_cli.data.emnist import upright
 from mnist_cli.data.file_kinds import kind_of
-from mnist_cli.data.records import Arrays, Raw, Rows, check_count
+from mnist_cli.data.records import Arrays, Raw, Rows, check_count, listed
 from mnist_cli.data.row_files import find
 from mnist_cli.data.split_names import in_words
 from mnist_cli.errors import DataError
@@ -63,8 +63,7 @@ def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | N
 
 
 def _listed(root: Path, paths: Sequence[Path]) -> str:
-    names = [path.relative_to(root).as_posix() for path in paths[:5]]
-    return ", ".join([*names, "…"] if len(paths) > 5 else names)
+    return listed([path.relative_to(root).as_posix() for path in paths])
 
 
 def read_images(name: str | Path) -> Rows:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mnist_cli.data.levels import Levels
 from mnist_cli.data.own_labels import whole
-from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_ratio
+from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_ratio, listed
 from mnist_cli.data.zip_entries import entries
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
@@ -81,7 +81,7 @@ def read(path: Path) -> dict[str, Rows]:
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
             raise DataError(f"{path} is damaged: {error}") from error
     if unused := [ascii(name)[1:-1] for name in every if name not in names.values()]:
-        remark = f"arrays not used: {', '.join(unused[:5])}{', …' if len(unused) > 5 else ''}"
+        remark = f"arrays not used: {listed(unused)}"
         splits = {
             split: replace(rows, remarks=(*rows.remarks, remark)) for split, rows in splits.items()
         }
@@ -100,8 +100,8 @@ def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
         if key is not None:
             known[key] = name
     if not any(kind == "images" for _, kind in known):
-        listed = ", ".join(ascii(name)[1:-1] for name in names[:8])
-        raise DataError(f"{path} has no array of images by a known name: {listed}", _HINT)
+        shown = listed([ascii(name)[1:-1] for name in names], 8)
+        raise DataError(f"{path} has no array of images by a known name: {shown}", _HINT)
     return known
 
 

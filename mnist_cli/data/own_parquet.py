@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mnist_cli.data.own_labels import whole
 from mnist_cli.data.own_table import LABELS, TableReader, named
-from mnist_cli.data.records import Rows, check_count, of_pictures
+from mnist_cli.data.records import Rows, check_count, listed, of_pictures
 from mnist_cli.errors import DataError, DependencyError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
@@ -158,7 +158,7 @@ def _read(path: Path, file: Any) -> Rows:
     rows = reader.rows(_class_names(schema, label))
     if not ignored:
         return rows
-    remark = f"columns not used: {', '.join(ignored[:5])}{', …' if len(ignored) > 5 else ''}"
+    remark = f"columns not used: {listed(ignored)}"
     return Rows(rows.images, rows.labels, rows.names, (*rows.remarks, remark))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def check_ratio(where: str, unpacked: int, packed: int) -> None:
         raise DataError(
             f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many"
         )
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, with an ellipsis if there are more."""
+    return ", ".join([*names[:most], "…"] if len(names) > most else names)
 
 
 def of_pictures(remarks: Counter[str], total: int) -> tuple[str, ...]:
