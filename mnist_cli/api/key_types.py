@@ -45,6 +45,7 @@ class Settings(TypedDict, total=False):
     momentum: float
     nesterov: bool
     ns_steps: int
+    muon_filters: bool
     beta1: float
     beta2: float
     rho: float

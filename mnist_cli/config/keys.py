@@ -178,6 +178,9 @@ class Keys:
     momentum: float | None = key(None, "sgd, muon: momentum.", ge=0, lt=1)
     nesterov: bool | None = key(None, "sgd, muon: Nesterov's momentum.")
     ns_steps: int | None = key(None, "muon: Newton-Schulz iterations per step.", ge=1, le=100)
+    muon_filters: bool | None = key(
+        None, "muon: move filters of convolutions as rows of a matrix, rather than by AdamW."
+    )
     beta1: float | None = key(None, "adam, adamw, muon: decay of the mean.", ge=0, lt=1)
     beta2: float | None = key(None, "adam, adamw, muon: decay of the square.", ge=0, lt=1)
     rho: float | None = key(None, "adadelta: decay of the squares.", ge=0, lt=1)

@@ -41,6 +41,7 @@ OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "momentum": 0.95,
         "nesterov": True,
         "ns_steps": 5,
+        "muon_filters": False,
         "beta1": 0.9,
         "beta2": 0.999,
         "eps": 1e-8,

@@ -10,13 +10,14 @@ Sources: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural net
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_cli.base.pair import Pair
 from mnist_cli.devices.kinds import rate_dtype
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -28,10 +29,18 @@ SMALLEST_NORM = 1e-7
 class Muon(Optimizer):
     """Computes the same as ``torch.optim.Muon(adjust_lr_fn="match_rms_adamw")``.
 
-    Parameters are matrices (rows, columns), or stacks (N, rows, columns) whose matrices are made
-    orthogonal one by one. The learning rate may be a tensor () on the device. If the attribute
-    ``found_inf`` () is not 0, a step changes nothing, as with torch's fused optimisers.
+    Parameters are matrices (rows, columns); filters of convolutions (rows, …), each of which is a
+    row; or stacks (N, rows, …), whose matrices are made orthogonal one by one. The learning rate
+    may be a tensor () on the device. If the attribute ``found_inf`` () is not 0, a step changes
+    nothing, as with torch's fused optimisers.
+
+    Attributes:
+        stacked: whether the parameters are stacks.
+        pair: two threads that share the parameters of a step; None moves them one by one.
     """
+
+    stacked = False
+    pair: Pair | None = None
 
     def __init__(
         self,
@@ -52,33 +61,46 @@ class Muon(Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: torch omits the attributes of a subclass."""
+        return {**super().__getstate__(), "stacked": self.stacked, "pair": self.pair}
 
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient; with a pair, each thread moves some of them."""
+        groups = self.param_groups
+        moved = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
+        if self.pair is None:
+            self._move(moved)
+        else:
+            moved.sort(key=lambda one: one[0].numel(), reverse=True)
+            self.pair.both(lambda: self._move(moved[::2]), lambda: self._move(moved[1::2]))
+
+    def _move(self, moved: Sequence[tuple[nn.Parameter, dict[str, Any]]]) -> None:
+        with torch.no_grad():  # a mode of each thread
+            for parameter, group in moved:
+                assert parameter.grad is not None
+                self._move_one(parameter, parameter.grad, group)
+
+    def _move_one(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, skip = self.state[parameter], getattr(self, "found_inf", None)
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
-        mean = state["momentum_buffer"].lerp(gradient, 1 - group["momentum"])
+        mean = state["momentum_buffer"]
+        old = None if skip is None else (mean.clone(), parameter.clone())
+        mean.lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-        change = orthogonal(ahead, group["ns_steps"]).to(parameter.dtype)
-        size = 0.2 * math.sqrt(max(parameter.shape[-2:]))  # AdamW's steps are about as large
+        matrices = ahead.flatten(2 if self.stacked else 1)
+        change = orthogonal(matrices, group["ns_steps"]).to(parameter.dtype).reshape_as(ahead)
+        size = 0.2 * math.sqrt(max(matrices.shape[-2:]))  # AdamW's steps are about as large
         rate = group["lr"]
         if not isinstance(rate, Tensor) and rate_dtype(parameter.device) == torch.float32:
             rate = torch.tensor(rate, dtype=torch.float32)  # rounds as a rate on the device does
-        moved = parameter * (1 - rate * group["weight_decay"])
-        moved -= change * (rate * size)
-        _replace(state["momentum_buffer"], mean, skip)
-        _replace(parameter, moved, skip)
-
-
-def _replace(old: Tensor, new: Tensor, skip: Tensor | None) -> None:
-    old.copy_(new if skip is None else torch.where(skip.bool(), old, new))
+        if group["weight_decay"]:
+            parameter.mul_(1 - rate * group["weight_decay"])
+        parameter.sub_(change * (rate * size))
+        if skip is not None and old is not None:
+            for now, before in zip((mean, parameter), old, strict=True):
+                now.copy_(torch.where(skip.bool(), before, now))
 
 
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_cli.base.pair import Pair
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.devices.kinds import kind_of
 from mnist_cli.runs.results import EpochResult, StepRow
@@ -35,20 +36,27 @@ FUSED = ("sgd", "adam", "adamw")
 """Optimisers that torch computes in one kernel for all parameters."""
 
 
-def build_optimizers(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> list[Optimizer]:
+def build_optimizers(
+    config: TrainConfig, parameters: Iterable[nn.Parameter], pair: Pair | None = None
+) -> list[Optimizer]:
     """The optimisers of ``config.optimizer``: one, or for Muon up to two.
 
-    Muon moves the matrices, or an ensemble's stacks of them; AdamW moves the other parameters.
+    Muon moves the matrices, or an ensemble's stacks of them, and with ``muon_filters`` the filters
+    of convolutions. AdamW moves the other parameters. The two threads of ``pair`` share Muon's.
     """
     params = list(parameters)
     if config.optimizer != "muon":
         return [_build(config.optimizer, config, params)]
-    dimensions = 2 if config.ensemble == 1 else 3
-    parts = {
-        "muon": [p for p in params if p.ndim == dimensions],
-        "adamw": [p for p in params if p.ndim != dimensions],
-    }
-    return [_build(name, config, part) for name, part in parts.items() if part]
+    stacked = config.ensemble > 1
+    most = 5 if config.setting("muon_filters") else 2  # filters have 3 to 5 dimensions
+    parts = dict[str, list[nn.Parameter]](muon=[], adamw=[])
+    for p in params:
+        parts["muon" if 2 <= p.ndim - stacked <= most else "adamw"].append(p)
+    optimizers = [_build(name, config, part) for name, part in parts.items() if part]
+    for optimizer in optimizers:
+        if isinstance(optimizer, Muon):
+            optimizer.pair, optimizer.stacked = pair, stacked
+    return optimizers
 
 
 def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimizer:

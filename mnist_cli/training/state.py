@@ -183,7 +183,7 @@ def fresh_state(
     if config.ema:
         decays = get_ema_multi_avg_fn(config.ema)
         ema = AveragedModel(model, multi_avg_fn=decays, use_buffers=True)
-    optimizers = build_optimizers(config, model.parameters())
+    optimizers = build_optimizers(config, model.parameters(), compute.pair)
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     return TrainState(
         config=config,

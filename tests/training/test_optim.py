@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from mnist_cli.base.pair import Pair
 from mnist_cli.config.schema import TrainConfig
 from mnist_cli.training.optim import LearningRate, build_optimizers
 
@@ -294,6 +296,49 @@ def test_muon_is_torchs(shape: tuple[int, int], nesterov: bool, ns_steps: int) -
     torch.testing.assert_close(*memories, rtol=0, atol=0)
 
 
+def test_two_threads_move_muons_matrices_to_the_same_bits() -> None:
+    torch.manual_seed(0)
+    starts = [torch.randn(shape) for shape in ((6, 4), (10, 128), (3, 3))]
+    gradients = [torch.randn_like(start) for start in starts]
+    moved = []
+    for pair in (None, Pair(), Pair(parallel=False)):
+        weights = [nn.Parameter(start.clone()) for start in starts]
+        (muon,) = build_optimizers(config(optimizer="muon", weight_decay=0.1), weights, pair)
+        for _ in range(2):
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient.clone()
+            muon.step()
+        moved.append(torch.cat([weight.detach().flatten() for weight in weights]))
+    assert torch.equal(moved[0], moved[1])
+    assert torch.equal(moved[0], moved[2])
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 5), (32, 1, 3, 3), (6, 4, 3, 3), (4, 2, 3, 2, 3)])
+def test_muon_moves_filters_as_rows_of_a_matrix(shape: tuple[int, ...]) -> None:
+    """As torch's Muon moves the matrix; and each member of an ensemble on its own."""
+    torch.manual_seed(0)
+    values = {"lr": 0.1, "momentum": 0.7, "weight_decay": 0.1}
+    starts, gradients = torch.randn(2, *shape), torch.randn(2, *shape)
+    singles = [nn.Parameter(start.clone()) for start in starts]
+    if len(shape) == 4:
+        singles[0].data = singles[0].data.contiguous(memory_format=torch.channels_last)
+    stack = nn.Parameter(starts.clone())
+    matrices = [nn.Parameter(start.flatten(1)) for start in starts]
+    stack.grad = gradients.clone()
+    for one, matrix, gradient in zip(singles, matrices, gradients, strict=True):
+        one.grad, matrix.grad = gradient.clone(), gradient.flatten(1)
+    ours = config(optimizer="muon", muon_filters=True, **values)
+    for optimizer in (
+        *build_optimizers(ours, singles),
+        *build_optimizers(ours.model_copy(update={"ensemble": 2}), [stack]),
+        torch.optim.Muon(matrices, **values, adjust_lr_fn="match_rms_adamw"),
+    ):
+        optimizer.step()
+    for one, member, matrix in zip(singles, stack, matrices, strict=True):
+        torch.testing.assert_close(one.flatten(1), matrix)
+        torch.testing.assert_close(member.flatten(1), matrix)
+
+
 def test_muon_decays_weights_as_torchs_does() -> None:
     """By a share of the weight, which a gradient of zero leaves alone."""
     mine, theirs = (nn.Parameter(torch.full((6, 4), 3.0)) for _ in range(2))
@@ -321,8 +366,15 @@ def test_muon_makes_each_matrix_of_a_stack_orthogonal_alone(shape: tuple[int, in
         assert_as_accurate(stack[k], alone, muon_in_float64([gradients[k]], values))
 
 
-def test_muon_of_an_ensemble_leaves_stacks_of_vectors_to_adamw() -> None:
+@pytest.mark.parametrize(
+    ("filters", "muons", "adamws"), [(False, [3], [2, 5]), (True, [3, 5], [2])]
+)
+def test_muon_of_an_ensemble_leaves_stacks_of_vectors_to_adamw(
+    filters: bool, muons: list[int], adamws: list[int]
+) -> None:
     stacks = [nn.Parameter(torch.zeros(2, *shape)) for shape in ((3,), (3, 4), (3, 1, 2, 2))]
-    muon, adamw = build_optimizers(config(optimizer="muon", ensemble=2), stacks)
-    assert [p.ndim for p in muon.param_groups[0]["params"]] == [3]
-    assert [p.ndim for p in adamw.param_groups[0]["params"]] == [2, 5]
+    settings = config(optimizer="muon", ensemble=2, muon_filters=filters)
+    muon, adamw = build_optimizers(settings, stacks)
+    assert [p.ndim for p in muon.param_groups[0]["params"]] == muons
+    assert [p.ndim for p in adamw.param_groups[0]["params"]] == adamws
+    assert copy.deepcopy(muon).stacked
