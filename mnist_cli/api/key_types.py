@@ -26,6 +26,7 @@ class Settings(TypedDict, total=False):
     seed: int
     epochs: int
     train_size: int
+    prefer_hard: float
     val_size: int
     ensemble: int
     loader: Loader

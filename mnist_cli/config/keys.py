@@ -115,6 +115,13 @@ class Keys:
     seed: int = key(0, "Seed of every random choice.", Option(GENERAL), ge=0, lt=2**63)
     epochs: int = key(3, "Passes over the training set.", Option(RECIPE, "-e"), ge=1, le=100_000)
     train_size: int = key(0, "Number of training images; 0 uses all.", ge=0)
+    prefer_hard: float = key(
+        0.0,
+        "How strongly to prefer hard images in choosing train_size of them; 0 chooses all with the "
+        "same probability. A small classifier finds how hard each image is.",
+        ge=0,
+        le=100,
+    )
     val_size: int | None = key(
         None,
         "Number of images held out from the training set to choose best.pt; 0 holds out none. "

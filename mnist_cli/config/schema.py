@@ -103,6 +103,10 @@ class TrainConfig(Keys, BaseModel):
             raise _conflict(
                 "warmup", "schedule = onecycle has its own warm-up; set peak_at instead"
             )
+        if self.prefer_hard and not self.train_size:
+            raise _conflict(
+                "prefer_hard", "train_size = 0 uses all images; set train_size or prefer_hard = 0"
+            )
         if self.warmup >= self.epochs:
             raise _conflict("warmup", f"must be shorter than the run of {self.epochs} epochs")
         for key in ("early_stopping", "target_accuracy"):

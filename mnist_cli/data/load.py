@@ -75,6 +75,7 @@ class LoadedData:
             self.train,
             val_size=config.val_size,
             train_size=config.train_size,
+            prefer_hard=config.prefer_hard,
             seed=config.seed,
             own_val=self.val,
         )

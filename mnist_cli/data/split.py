@@ -7,6 +7,7 @@ rather than work for a loader. Batches are normalised when they are made.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -73,10 +74,14 @@ class Split:
 
 @dataclass(frozen=True)
 class TrainVal:
-    """The training set, divided in two; ``val`` is None without validation images."""
+    """The training set, divided in two; ``val`` is None without validation images.
+
+    ``seconds`` is the time that choosing hard images took, which is a part of training.
+    """
 
     train: Split
     val: Split | None
+    seconds: float = 0.0
 
 
 def validation_size(wanted: int | None, count: int) -> int:
@@ -102,6 +107,7 @@ def cut_validation(
     val_size: int | None,
     train_size: int,
     seed: int,
+    prefer_hard: float = 0.0,
     own_val: Split | None = None,
 ) -> TrainVal:
     """Hold out a validation set from the training set. Both parts keep the file's order.
@@ -111,14 +117,17 @@ def cut_validation(
         val_size: number of validation images; None is the number from :func:`validation_size`.
         train_size: number of the other images to keep; 0 keeps all.
         seed: determines the images.
+        prefer_hard: how strongly to prefer hard images (:mod:`mnist_cli.data.selection`).
         own_val: the data set's own validation images: used unless ``val_size`` is given.
 
     Raises:
         UsageError: both numbers together exceed the training set.
     """
     if own_val is not None and val_size is None:
-        parts = cut_validation(split, val_size=0, train_size=train_size, seed=seed)
-        return TrainVal(parts.train, own_val)
+        parts = cut_validation(
+            split, val_size=0, train_size=train_size, seed=seed, prefer_hard=prefer_hard
+        )
+        return TrainVal(parts.train, own_val, parts.seconds)
     val_size = validation_size(val_size, len(split))
     left = len(split) - val_size
     if left < max(train_size, 1):
@@ -133,6 +142,13 @@ def cut_validation(
         return TrainVal(split, None)
     generator = torch.Generator().manual_seed(derive(seed, "validation"))
     order = torch.randperm(len(split), generator=generator)
-    kept = order[val_size : val_size + train_size if train_size else None].sort().values
     val = split.take(order[:val_size].sort().values, "val") if val_size else None
+    if prefer_hard and 0 < train_size < left:
+        from mnist_cli.data.selection import choose
+
+        rest = split.take(order[val_size:].sort().values) if val_size else split
+        started, number = perf_counter(), derive(seed, "selection")
+        kept = choose(rest.images, rest.labels, train_size, prefer_hard=prefer_hard, seed=number)
+        return TrainVal(rest.take(kept), val, perf_counter() - started)
+    kept = order[val_size : val_size + train_size if train_size else None].sort().values
     return TrainVal(split.take(kept), val)

@@ -274,7 +274,7 @@ def _within(config: TrainConfig, data: LoadedData) -> TrainConfig:
         f"on all {left:,} images"
     )
     warnings.warn(message, Caution, stacklevel=2)
-    return config.model_copy(update={"train_size": 0})
+    return config.model_copy(update={"train_size": 0, "prefer_hard": 0.0})
 
 
 @contextlib.contextmanager

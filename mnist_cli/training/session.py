@@ -35,7 +35,7 @@ from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import Score, StepRow, metric_rows
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
-from mnist_cli.training.halving import threads_of_each
+from mnist_cli.training.halving import threads_in_all, threads_of_each
 from mnist_cli.training.loop import Event, StepResult, fit, report, validate
 from mnist_cli.training.optim import LearningRate
 from mnist_cli.training.ranks import HALT
@@ -92,24 +92,25 @@ class Session:
         if resume is not None and resume.data is not None:
             self.normalisation = Normalisation(resume.data.mean, resume.data.std)
         self.start_notes = start.notes(len(data.spec.classes), self.normalisation) if start else []
-        parts = data.cut(config)
+        with self._settings(threads_in_all(config, compute.pair)):
+            parts = data.cut(config)
         self.val = parts.val.to(compute.device) if parts.val else None
-        self.train_images = len(parts.train)
-        train = parts.train.to(compute.device)
+        train, self.train_images = parts.train.to(compute.device), len(parts.train)
         self.loader = build_loader(
             Batching.of(config), train, self.normalisation, compute.ranks.part
         )
         self.state: TrainState = fresh_state(config, compute, len(data.spec.classes), start)
         ask_for_room()  # a refusal here leaves no run directory behind
+        self.state.clock.seconds = parts.seconds
         if resume is not None:
             self._check_data(resume)
             with self._settings():  # its number of threads is compared
                 self.differences = snapshot.restore(resume, self.state, self.loader.generator)
 
-    def _settings(self) -> AbstractContextManager[None]:
+    def _settings(self, threads: int = 0) -> AbstractContextManager[None]:
         return compute_settings(
             self.compute.device,
-            threads=threads_of_each(self.config, self.compute.pair),
+            threads=threads or threads_of_each(self.config, self.compute.pair),
             deterministic=self.config.deterministic,
         )
 
@@ -247,9 +248,8 @@ class Session:
     def _write_metrics(self) -> None:
         if self.compute.ranks.leads:
             with self.state.clock.paused():
-                rows = metric_rows(self.steps, self.state.history)
-                lines = [json.dumps(row) + "\n" for row in rows]
-                atomic_write(self.run.metrics, "".join(lines))
+                rows = map(json.dumps, metric_rows(self.steps, self.state.history))
+                atomic_write(self.run.metrics, "".join(f"{row}\n" for row in rows))
 
     @property
     def steps(self) -> list[StepRow]:

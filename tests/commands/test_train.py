@@ -101,9 +101,12 @@ def test_without_mnist_the_fast_preset_trains_on_all_bundled_digits(
     words = ["train", "--config", "fast", "--set", "threads=1", "--precision", "fp32", "--json"]
     with pytest.warns(Caution) as warned:
         outcome = run(*words)
-    assert "25,600 is more than the bundled digits have" in str(warned.list[-1].message)
+    assert "8,960 is more than the bundled digits have" in str(warned.list[-1].message)
     assert (outcome.code, outcome.document["steps"]) == (0, 5)
-    assert "train_size = 0\n" in Path(outcome.document["run"], "config.toml").read_text()
+    recipe = Path(outcome.document["run"], "config.toml")
+    assert "train_size = 0\n" in recipe.read_text()
+    again = run("train", "--config", recipe, "--dry-run")
+    assert (again.code, again.err.count("train_size")) == (0, 0)
     named = run(*words, "--dataset", "digits")
     assert (named.code, named.err.count("exceed the 1415 training images")) == (2, 1)
 

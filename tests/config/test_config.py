@@ -168,6 +168,7 @@ CONTRADICTIONS = {
     "workers": ["workers=2"],
     "nesterov": ["optimizer=sgd", "momentum=0", "nesterov=true"],
     "warmup": ["warmup=1", "schedule=onecycle"],
+    "prefer_hard": ["prefer_hard=5"],
     "warmup ": ["warmup=3", "epochs=3", "schedule=cosine"],
     "early_stopping": ["early_stopping=2", "val_size=0"],
     "target_accuracy": ["target_accuracy=0.9", "val_size=0"],

@@ -41,6 +41,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dataloader, augmented": {"loader": "dataloader", **MOVED},
     "batch norm, averaged, bf16": {"model": "conv4", "ema": 0.5, "precision": "bf16", **MOVED},
+    "hard images preferred": {
+        "train_size": 20,
+        "prefer_hard": 5.0,
+        "optimizer": "muon",
+        "lr": 0.01,
+    },
     "accumulated, smoothed": {"accumulate": 2, "batch_size": 4, "label_smoothing": 0.1},
     "halves at once": {"model": "conv2", "halves": True, "optimizer": "muon", "lr": 0.01},
     "halves with batch norm": {"model": "conv4", "halves": True, "ema": 0.5, **MOVED},
