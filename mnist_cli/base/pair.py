@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mnist_cli.base.process import OWN_THREAD
@@ -38,7 +38,7 @@ class Pair:
         try:
             mine = first()
         finally:
-            wait([other])
+            other.exception()  # waits
         return mine, other.result()
 
     def divide(self, compute: Callable[[Sequence[S]], list[T]], items: Sequence[S]) -> list[T]:

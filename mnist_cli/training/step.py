@@ -229,7 +229,9 @@ class Stepper:
 
     def _forget_gradients(self) -> None:
         for optimizer in self.state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:  # zero_grad() takes ten times as long
+                    parameter.grad = None
 
     def _gradient_norms(self) -> Tensor:
         """The gradient's 2-norm (); for an ensemble, one for each member (N,).
