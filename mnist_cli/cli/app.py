@@ -15,6 +15,7 @@ from mnist_cli import options
 from mnist_cli.base.process import check_working_directory
 from mnist_cli.base.version import __version__
 from mnist_cli.cli import help_pages
+from mnist_cli.cli.typer_errors import refuse_one_dash
 from mnist_cli.options.renamed import renamed
 
 COMMANDS = {
@@ -64,6 +65,8 @@ def _choices(option: Any, **named: Any) -> str | None:
 
 class _Command(_PlainHelp, typer.core.TyperCommand):
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        if not context.resilient_parsing:
+            refuse_one_dash(arguments, self, context.command_path)
         return super().parse_args(context, renamed(context.command_path, arguments))
 
     def invoke(self, context: Any) -> Any:

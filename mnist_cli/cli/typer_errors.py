@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, Literal, get_args, get_origin
 
 import typer
@@ -74,6 +75,21 @@ def refuse_empty(arguments: Sequence[str]) -> None:
             which = f"{before}: the value" if option else "an argument"
             raise UsageError(f"{which} is empty", "Give a value, or omit it.")
         before = word
+
+
+def refuse_one_dash(arguments: Sequence[str], command: Any, path: str) -> None:
+    """Refuse ``-seed 3``, which would mean ``-s eed 3``: a long option has two dashes.
+
+    Raises:
+        UsageError: names both spellings.
+    """
+    flags = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    for word in takewhile(lambda word: word != "--", arguments):
+        flag = word.partition("=")[0]
+        if len(flag) > 2 and flag not in flags and f"-{flag}" in flags:
+            raise UsageError(
+                f"No such option: {flag}", f"Did you mean -{flag}? See `{path} --help`."
+            )
 
 
 def _named(option: Any, error: Any) -> str:
