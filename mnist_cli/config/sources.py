@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +119,9 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
         ) from error
     except (ValueError, RecursionError) as error:
         # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.
+        fault = str(error).replace("Cannot overwrite a value", _repeated(text))
         raise UsageError(
-            f"{path} is not TOML: {error}",
+            f"{path} is not TOML: {fault}",
             "A recipe has one key = value per line, such as epochs = 3; `mnist config show` prints one.",
         ) from error
     for key, value in values.items():
@@ -138,6 +140,12 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {
         key: PLACES[key](value, folder) if key in PLACES else value for key, value in values.items()
     }
+
+
+def _repeated(text: str) -> str:
+    """Which key has two values, in place of tomllib's words, which name none."""
+    keys = Counter(re.findall(r"""(?m)^\s*["']?([\w-]+)["']?\s*=""", text))
+    return "".join(f"'{key}' is set more than once" for key, _ in keys.most_common(1))
 
 
 def _line_of(key: str, text: str) -> int:

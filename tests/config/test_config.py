@@ -114,8 +114,11 @@ def test_a_wrong_line_of_a_file_is_named(tmp_path: Path, text: str, line: int, a
 
 @pytest.mark.parametrize(
     "content",
-    [b"epochs = = 3", b"\xff\xfe", b"epochs 3", b"lr = " + b"9" * 5000, b"a = " + b"[" * 9000],
-    ids=["two signs", "no utf-8", "no sign", "too many digits", "too deep"],
+    [
+        *(b"epochs = = 3", b"\xff\xfe", b"epochs 3", b"lr = " + b"9" * 5000),
+        *(b"a = " + b"[" * 9000, b"seed = 1\nlr = 1\n'lr' = 2\n"),
+    ],
+    ids=["two signs", "no utf-8", "no sign", "too many digits", "too deep", "twice"],
 )
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"
@@ -123,6 +126,7 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UsageError, match=r"bad\.toml is not TOML") as caught:
         from_file(path)
     assert ("not UTF-8 text\nSave it as UTF-8" in str(caught.value)) is (content[0] == 0xFF)
+    assert ("'lr' is set more than once (at line 3" in str(caught.value)) is (b"'lr'" in content)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
