@@ -64,7 +64,7 @@ SYNONYMS = {
     "debug": "verbose v vv trace traceback log_level",
     "dry_run": "fast_dev_run dryrun check sanity_check",
     "json": "as_json to_json",
-    "format": "type ext fmt",
+    "format": "type ext fmt to",
     "normalise": "normalize mean_std norm standardise standardize",
     "cuda": "gpu nvidia rocm",
     "cpu": "host",

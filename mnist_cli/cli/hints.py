@@ -11,7 +11,7 @@ from typing import Any
 from mnist_cli import catalogue
 from mnist_cli.base.suggest import nearest
 from mnist_cli.config.choices import preset_names, width_of
-from mnist_cli.config.keys import KEYS, flag
+from mnist_cli.config.keys import KEYS, flag, kinds
 from mnist_cli.config.names import ModelName
 
 PHRASES = {
@@ -33,18 +33,28 @@ PHRASES = {
 """By what to type, the options of other programs that it replaces; without dashes."""
 
 NOTES = {
-    "dropout dropout_rate drop p_drop": "Dropout is part of a network: write your own, and name it "
-    "with --model net.py:Net.",
-    "loss criterion loss_fn objective": "The loss is always cross-entropy; --set label_smoothing "
-    "changes it.",
-    "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and erase "
-    "augment images, as in --set rotate=15.",
-    "classes num_classes": "The number of classes is the data set's.",
-    "list list_presets list_models": "`mnist config list` lists the presets, `mnist train --help` "
-    "the networks.",
-    "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
+    "--set": {
+        "dropout dropout_rate drop p_drop": "Dropout is part of a network: write your own, and "
+        "name it with --model net.py:Net.",
+        "loss criterion loss_fn objective": "The loss is always cross-entropy; --set "
+        "label_smoothing changes it.",
+        "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and "
+        "erase augment images, as in --set rotate=15.",
+        "classes num_classes": "The number of classes is the data set's.",
+        "list list_presets list_models": "`mnist config list` lists the presets, `mnist train "
+        "--help` the networks.",
+        "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
+    },
+    "--port": {
+        "host hostname address bind listen ip share public": "Only this machine can open the page; "
+        "over ssh, `mnist draw` prints the command that brings it to yours.",
+    },
+    "--scaling": {
+        "seeds runs n repeat repeats trials": "Give the number of runs after the recipe's name: "
+        "`mnist bench fast:10`.",
+    },
 }
-"""By options of other programs, why ``mnist train`` has none."""
+"""Why a command lacks an option of other programs: by an option that it has, by their names."""
 
 COMMANDS = {
     "train": "fit run learn training start finetune",
@@ -53,7 +63,11 @@ COMMANDS = {
     "eval": "test evaluate val validate score accuracy",
     "predict": "infer inference classify recognise recognize read label",
     "draw": "serve web gui demo app ui paint gradio",
+    "inspect-grad --gradcheck": "gradcheck",
+    "inspect-grad --replay": "replay",
     "inspect-grad": "grad grads gradient gradients graph autograd backward",
+    "plot --only saliency": "saliency explain",
+    "plot --only confusion": "confusion",
     "plot": "visualise visualize viz picture pictures figures curves plots",
     "model": "summary torchinfo layers architecture network net models",
     "export": "onnx save to-onnx",
@@ -91,7 +105,7 @@ WITHIN = {
 """The same within a group; an empty name is the group itself."""
 
 ARGUMENTS: Mapping[str, tuple[str, str]] = {
-    "checkpoint": ("checkpoint target", "checkpoint ckpt weights"),
+    "checkpoint": ("checkpoint target", "checkpoint ckpt weights run"),
     "data set": ("name source", "dataset data name"),
     "picture": ("pictures", "image images picture pictures img input file"),
     "run": ("targets run_folder folders run_folders", "run runs checkpoint"),
@@ -107,6 +121,8 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
     plain = option.lstrip("-").lower().replace("-", "_")
     if phrase := _replaced(plain, {known: names.split() for known, names in PHRASES.items()}):
         return f"Did you mean {phrase}?" if phrase.split()[0] in flags else ""
+    if note := _note(plain, flags):
+        return note
     if plain in preset_names() and "--config" in flags:
         return f"Did you mean --config {plain}?"
     if noun := _argument(plain, command):
@@ -114,12 +130,21 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
     known = [*flags, *(KEYS if "--set" in flags else ())]
     near = nearest(option, known)
     if near in KEYS:
-        assigned = f"--set {near}={_value_of(option, typed) or 'VALUE'}"
+        value = _value_of(option, typed)
+        if kinds(near) == (int,) and not value.isdecimal():  # as in val_split=0.1
+            value = "VALUE"
+        assigned = f"--set {near}={value or 'VALUE'}"
         return f"Did you mean {flag(near) if flag(near) in flags else assigned}?"
-    if near:
+    reads_runs = near == "--runs" and "--set" not in flags
+    if near and not (reads_runs and nearest(plain, ["out"])):  # what is written goes elsewhere
         return f"Did you mean {near}?"
-    notes = (note for names, note in NOTES.items() if plain in names.split())
-    return next(notes, "") if "--set" in flags else ""
+    return ""
+
+
+def _note(plain: str, flags: set[str]) -> str:
+    """Why a command with these options has none of the name; empty if there is no note."""
+    notes = (note for flag, known in NOTES.items() if flag in flags for note in known.items())
+    return next((note for names, note in notes if plain in names.split()), "")
 
 
 def _argument(plain: str, command: Any) -> str:
@@ -167,6 +192,9 @@ def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str
         before = typed[typed.index(first) - 1]
         value = "".join(words).lstrip("=")
         return f"Write {before}={value}, without blanks around the equals sign."
+    before = typed[: typed.index(first)] if first in typed else ()
+    if before[-2:-1] in (["--set"], ["-s"]) and before[-1] in KEYS:
+        return f"Did you mean --set {before[-1]}={first}?"
     key, equals, _ = first.partition("=")
     if equals and key.lstrip("-") in KEYS and "--set" in flags:
         return f"Did you mean --set {first}?"
@@ -183,6 +211,7 @@ def _options_for(word: str) -> list[str]:
         "--dataset": lower == "auto" or catalogue.find(word) is not None,
         "--device": lower in ("cpu", "cuda", "mps"),
         "--from": lower.endswith((".pt", ".pth")),
+        "--out": lower.endswith((".onnx", ".pt2", ".safetensors", ".png", ".svg")),
     }
     return [option for option, fits in found.items() if fits]
 

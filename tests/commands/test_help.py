@@ -206,6 +206,16 @@ def test_choices_break_after_a_bar(choices: str, columns: int) -> None:
         ("train -seed=3", "Did you mean --seed?"),
         ("train -config fast", "Did you mean --config?"),
         ("eval -out plots", "Did you mean --out?"),
+        ("train --set lr 0.1", "Did you mean --set lr=0.1?"),
+        ("train --val-split 0.1", "Did you mean --set val_size=VALUE?"),
+        ("train --val-size 100", "Did you mean --set val_size=100?"),
+        ("eval --run 1", "Name the checkpoint without an option: 1."),
+        ("draw --host 0.0.0.0", "Only this machine can open the page"),
+        ("export 1 x.onnx", "Did you mean --out x.onnx?"),
+        ("bench fast --seeds 3", "`mnist bench fast:10`"),
+        ("data convert digits --to png", "--format?"),
+        ("gradcheck", "Did you mean `mnist inspect-grad --gradcheck`?"),
+        ("saliency", "Did you mean `mnist plot --only saliency`?"),
         ("train --dropout 0.5", "Dropout is part of a network"),
         ("train --log-interval 10", "--log-every?"),
         ("train --accumulate_grad_batches 4", "--accumulate?"),
@@ -241,7 +251,10 @@ def test_a_name_of_another_program_gets_the_right_hint(run: Run, typed: str, mea
 
 @pytest.mark.parametrize(
     "typed",
-    ["xyzzy", "train --xyzzy", "eval --learning-rate 1", "train xyzzy", "runs 1x", "model --gpu"],
+    [
+        *("xyzzy", "train --xyzzy", "eval --learning-rate 1", "train xyzzy", "runs 1x"),
+        *("model --gpu", "predict x.png --out y"),
+    ],
 )
 def test_no_hint_without_a_near_name(run: Run, typed: str) -> None:
     outcome = run(*shlex.split(typed))
