@@ -98,6 +98,7 @@ FUNCTIONS: Mapping[str, Function] = {
 """Every function that an expression may call. Options are whole numbers, by name or in order:
 ``softmax(x, -1)``, ``sum(x, dim=0)``, ``reshape(x, 2, 3)``."""
 
+_LISTED = f"The functions are {', '.join(FUNCTIONS)}."
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -203,7 +204,9 @@ class _Reader:
             return self._compute(node, _UNARY[type(node.op)], [self.read(node.operand, depth + 1)])
         if isinstance(node, ast.Call):
             return self._call(node, depth)
-        hint = "Use only numbers, names, + - * / ** @, parentheses and the listed functions."
+        hint = f"Use only numbers, names, + - * / ** @, parentheses and functions. {_LISTED}"
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+            hint = "Write ** for a power."
         return self.refuse("this is not allowed in an expression", node, hint)
 
     def _operators(self, node: ast.BinOp, depth: int) -> Value:
@@ -237,7 +240,9 @@ class _Reader:
 
     def _call(self, node: ast.Call, depth: int) -> Value:
         if not isinstance(node.func, ast.Name):
-            self.refuse("only a listed function can be called", node.func)
+            attribute = getattr(node.func, "attr", "")
+            hint = f"Write {attribute}(x)." if attribute in FUNCTIONS else _LISTED
+            self.refuse("only a listed function can be called", node.func, hint)
         name = node.func.id
         function = FUNCTIONS.get(name)
         if function is None:

@@ -75,7 +75,8 @@ def nearest(wanted: str, names: Sequence[str]) -> str:
     within = [name for name in lower if len(part) > 1 and part in name]
     close = within[:3] or difflib.get_close_matches(part, list(lower), n=3, cutoff=0.4)
     if close:
-        return f"Did you mean {' or '.join(lower[name] for name in close)}?"
+        *others, last = (lower[name] for name in close)
+        return f"Did you mean {' or '.join([*filter(None, [', '.join(others)]), last])}?"
     shown = ", ".join(list(names)[:12])
     return f"Known: {shown}{' …' if len(names) > 12 else ''}." if names else "It has none."
 

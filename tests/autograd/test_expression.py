@@ -216,6 +216,22 @@ def test_what_is_not_on_the_list_is_refused_with_its_place(
 
 
 @pytest.mark.parametrize(
+    ("expression", "hint"),
+    [
+        ("x ^ 2", "Write ** for a power."),
+        ("x.sum()", "Write sum(x)."),
+        ("torch.sin(x)", "Write sin(x)."),
+        ("x.view(1)", "The functions are abs, "),
+        ("x[0]", "parentheses and functions. The functions are abs, "),
+    ],
+)
+def test_the_hint_says_what_is_allowed(expression: str, hint: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        evaluate(expression, {"x": torch.tensor(2.0, requires_grad=True)})
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(
     "expression",
     [
         "x" + " + x" * 500,
