@@ -39,8 +39,8 @@ ADVICE: Mapping[str, str] = {
         "that one passes a gradient after the first step."
     ),
     "overwritten": (
-        "Use an operation that makes a new tensor, as y = y + 1 in place of y += 1, or change a "
-        "clone()."
+        "Use an operation that makes a new tensor, such as y = y + 1 instead of y += 1, or change "
+        "a clone()."
     ),
     "freed": (
         "Run this part of the forward pass again, add the losses and call backward once, or call "
@@ -56,7 +56,7 @@ FOLLOWS = "It follows from the forward pass: look there first."
 
 NOT_FINITE: Mapping[str, str] = {
     "Sqrt|Rsqrt|LinalgVectorNorm|Norm|Cdist|Std|Hypot": (
-        "The slope of a root is infinite at zero: add a small number, such as 1e-8, below it."
+        "The slope of a root is infinite at zero: add a small number, such as 1e-8, inside the root."
     ),
     "Log|Log2|Log10": (
         "A logarithm needs positive values: use log_softmax, binary_cross_entropy_with_logits or "

@@ -1,4 +1,4 @@
-"""Compiled, scripted and exported functions, higher-order operators, operators of one's own."""
+"""Compiled, scripted and exported functions, higher-order operators, custom operators."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def mapped() -> Made:
     return mapping(lambda row, y: (row * y).sin(), x, y).sum(), {"x": x, "y": y}
 
 
-OWN = "operators of one's own"
+OWN = "custom operators"
 
 
 def _own(name: str) -> Any:
