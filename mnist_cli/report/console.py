@@ -191,6 +191,8 @@ def make_table(*columns: str, title: str | None = None) -> Table:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a plain table: the first column aligned left, the others right."""
     table = make_table(*columns)
+    for column in table.columns:
+        column.overflow = "fold"
     for row in rows:
         table.add_row(*map(escape, row))
     stdout(wide=True).print(table)
@@ -201,6 +203,7 @@ def print_fitting(
     *,
     textual: Sequence[str],
     expendable: Sequence[str],
+    last: Sequence[str],
     title: str | None = None,
 ) -> None:
     """Print a table of rows with the same keys; on a narrow terminal without some columns.
@@ -209,22 +212,37 @@ def print_fitting(
         rows: cells by column, at least one row.
         textual: columns to align left; the others are aligned right.
         expendable: columns to omit one by one, in this order, until the rest fits.
+        last: columns to omit after these, until the words of the rest fit.
         title: the heading.
     """
     console = stdout(wide=True)
     unbounded = console.options.update(max_width=10_000)
-    for omitted in range(len(expendable) + 1):
-        columns = [name for name in rows[0] if name not in expendable[:omitted]]
+    order = (*expendable, *last)
+    for omitted in range(len(order) + 1):
+        columns = [name for name in rows[0] if name not in order[:omitted]]
         table = make_table(*columns, title=title)
         for column, name in zip(table.columns, columns, strict=True):
             column.justify = "left" if name in textual else "right"
             column.no_wrap = name not in textual
+            column.overflow = "fold" if name in textual else "ellipsis"  # no text is cut
         for row in rows:
             table.add_row(*(escape(row[name]) for name in columns))
-        width = Measurement.get(console, unbounded, table).maximum
-        if not console.is_terminal or width <= console.width:
+        widths = Measurement.get(console, unbounded, table)
+        folded = sum(_folded(name, rows) for name in columns if name in textual)
+        needed = widths.maximum if omitted < len(expendable) else widths.minimum - folded
+        if not console.is_terminal or needed <= console.width:
             break
     console.print(table)
+
+
+LONGEST_WORD = 16
+"""The length from which a word in a table may be folded, such as a name of your own."""
+
+
+def _folded(column: str, rows: Sequence[Mapping[str, str]]) -> int:
+    """By how much a column may be narrower than its longest word."""
+    words = [word for text in (column, *(row[column] for row in rows)) for word in text.split()]
+    return max(0, max(map(len, words)) - LONGEST_WORD)
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:

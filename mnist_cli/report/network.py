@@ -18,6 +18,8 @@ TEXTUAL = ("layer", "operation")
 EXPENDABLE = ("input", "statistics")
 """Columns that a narrow terminal omits: inputs are outputs of the line above, and the totals have
 the statistics too."""
+LAST = ("memory", "output", "multiply-adds")
+"""Columns that a terminal omits in which a word would not fit."""
 
 
 def network_document(flow: Flow, shown: Shown) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def print_network(flow: Flow, shown: Shown, *, table: bool) -> None:
         rows = [_row(step, flow.images[0]) for step in flow.steps]
         empty = {name for name in ("fixed", "statistics") if not getattr(flow.weights, name)}
         kept = [{name: row[name] for name in row if name not in empty} for row in rows]
-        print_fitting(kept, textual=TEXTUAL, expendable=EXPENDABLE)
+        print_fitting(kept, textual=TEXTUAL, expendable=EXPENDABLE, last=LAST)
     for line in _totals(flow, shown):
         stdout(wide=True).print(line)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NOTHING = "-"
 TEXTUAL = ("run", "data set", "network", "recipe", "differs in", "device", "date")
 EXPENDABLE = ("device", "seconds", "date")
+LAST = ("recipe", "epochs", "data set")
 LONGEST_VALUE = 32
 MOST_DIFFERENCES = 4
 """Keys in which runs differ, as the list shows them; `mnist runs compare` shows all."""
@@ -31,7 +32,7 @@ def print_runs(runs: Sequence[RunRecord], root: Path) -> None:
     for column in ("recipe", "differs in"):
         if len({row[column] for row, run in zip(rows, runs, strict=True) if run.config}) < 2:
             rows = [{name: text for name, text in row.items() if name != column} for row in rows]
-    print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, title=f"{root}/")
+    print_fitting(rows, textual=TEXTUAL, expendable=EXPENDABLE, last=LAST, title=f"{root}/")
     for run in runs:
         if run.problem:
             note(f"{run.path}: {run.state}: {run.problem}")

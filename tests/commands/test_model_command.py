@@ -102,10 +102,13 @@ def test_quiet_prints_the_totals_alone(run: Run) -> None:
 def test_a_narrow_terminal_has_no_inputs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TTY_COMPATIBLE": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
-    heads = {}
-    for width in ("80", "160"):
+    heads, shown = {}, ""
+    for width in ("160", "80", "40"):
         monkeypatch.setenv("COLUMNS", width)
-        heads[width] = re.sub(r"\x1b\[\d+m", "", run("model", "conv4").out).splitlines()[0].split()
+        shown = re.sub(r"\x1b\[\d+m", "", run("model", "conv4").out)
+        heads[width] = shown.splitlines()[0].split()
+    assert heads["40"] == ["#", "layer", "operation", "trained"]  # and no word is cut
+    assert "…" not in shown
     assert heads["80"] == [
         "#",
         "layer",
