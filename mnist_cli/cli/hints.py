@@ -45,6 +45,7 @@ NOTES = {
         "--help` the networks.",
         "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
     },
+    "--seeds": {"resume continue": "The same command continues an interrupted sweep."},
     "--port": {
         "host hostname address bind listen ip share public": "Only this machine can open the page; "
         "over ssh, `mnist draw` prints the command that brings it to yours.",
@@ -192,13 +193,17 @@ def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str
         before = typed[typed.index(first) - 1]
         value = "".join(words).lstrip("=")
         return f"Write {before}={value}, without blanks around the equals sign."
-    before = typed[: typed.index(first)] if first in typed else ()
-    if before[-2:-1] in (["--set"], ["-s"]) and before[-1] in KEYS:
-        return f"Did you mean --set {before[-1]}={first}?"
+    place = typed.index(first) if first in typed else 0
+    option, value = typed[place - 2 : place] if place > 1 else ("", "")
+    if option in ("--set", "-s") and value in KEYS:
+        return f"Did you mean --set {value}={first}?"
     key, equals, _ = first.partition("=")
     if equals and key.lstrip("-") in KEYS and "--set" in flags:
         return f"Did you mean --set {first}?"
-    meant = [option for option in _options_for(first) if option in flags]
+    meant = [one for one in _options_for(first) if one in flags]
+    swept = option in ("--set", "-s") or option.lstrip("-").replace("-", "_") in KEYS
+    if command.name == "sweep" and swept and (not meant or option in meant):
+        return f"Separate the values with commas: {option} {','.join([value, *words])}."
     return f"Did you mean {meant[0]} {first}?" if meant else ""
 
 
