@@ -30,7 +30,7 @@ from mnist_cli.base.signals import (
 )
 from mnist_cli.cli.app import needed
 from mnist_cli.cli.typer_errors import refuse_empty, translated
-from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated
+from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated, UsageError
 from mnist_cli.options.renamed import spelled_out
 
 
@@ -133,6 +133,12 @@ def _invoke(arguments: list[str]) -> int:
         with command.make_context("mnist", list(arguments), obj=tuple(arguments)) as context:
             command.invoke(context)
     except typer.Exit as stop:
+        completion = arguments[:1] in (["--install-completion"], ["--show-completion"])
+        if completion and stop.exit_code:  # Typer has named the shell
+            raise UsageError(
+                "completion is not available for this shell",
+                "Type the command in bash, zsh, fish or PowerShell.",
+            ) from None
         return stop.exit_code
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # rich met it, printing Typer's help

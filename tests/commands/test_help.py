@@ -267,6 +267,16 @@ def test_no_hint_without_a_near_name(run: Run, typed: str) -> None:
     assert re.fullmatch(r"error: .*\nSee `mnist[a-z -]*--help`\.\n", outcome.err)
 
 
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_a_shell_without_completion_is_a_usage_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("dash", "/bin/dash"))
+    outcome = run(option)
+    assert outcome.code == 2
+    assert "Type the command in bash, zsh, fish or PowerShell." in outcome.err
+
+
 # --- upper case
 
 
