@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -66,7 +67,7 @@ def _choices(option: Any, **named: Any) -> str | None:
 class _Command(_PlainHelp, typer.core.TyperCommand):
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
         if not context.resilient_parsing:
-            refuse_one_dash(arguments, self, context.command_path)
+            refuse_one_dash(arguments, self.params, context.command_path)
         return super().parse_args(context, renamed(context.command_path, arguments))
 
     def invoke(self, context: Any) -> Any:
@@ -76,7 +77,11 @@ class _Command(_PlainHelp, typer.core.TyperCommand):
 
 
 class _Group(_PlainHelp, typer.core.TyperGroup):
-    pass
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        if not context.resilient_parsing:
+            own = [*takewhile(lambda word: word.startswith("-"), arguments)]
+            refuse_one_dash(own, self.get_params(context), context.command_path)
+        return super().parse_args(context, arguments)
 
 
 @cache

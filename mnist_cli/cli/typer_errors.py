@@ -77,13 +77,13 @@ def refuse_empty(arguments: Sequence[str]) -> None:
         before = word
 
 
-def refuse_one_dash(arguments: Sequence[str], command: Any, path: str) -> None:
+def refuse_one_dash(arguments: Sequence[str], parameters: Sequence[Any], path: str) -> None:
     """Refuse ``-seed 3``, which would mean ``-s eed 3``: a long option has two dashes.
 
     Raises:
         UsageError: names both spellings.
     """
-    flags = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    flags = {flag for one in parameters for flag in (*one.opts, *one.secondary_opts)}
     for word in takewhile(lambda word: word != "--", arguments):
         flag = word.partition("=")[0]
         if len(flag) > 2 and flag not in flags and f"-{flag}" in flags:

@@ -206,6 +206,8 @@ def test_choices_break_after_a_bar(choices: str, columns: int) -> None:
         ("train -seed=3", "Did you mean --seed?"),
         ("train -config fast", "Did you mean --config?"),
         ("eval -out plots", "Did you mean --out?"),
+        ("-help", "Did you mean --help?"),
+        ("runs -json", "Did you mean --json? See `mnist runs --help`."),
         ("train --set lr 0.1", "Did you mean --set lr=0.1?"),
         ("train --val-split 0.1", "Did you mean --set val_size=VALUE?"),
         ("train --val-size 100", "Did you mean --set val_size=100?"),
