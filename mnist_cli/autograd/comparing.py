@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from mnist_cli.autograd.brief import shortened
 from mnist_cli.autograd.diagnosing import place_of
-from mnist_cli.autograd.graph import GradGraph, Node, Stats, joint_norm
+from mnist_cli.autograd.graph import GradGraph, Node, Stats, check_graphs, joint_norm
 from mnist_cli.autograd.order import backward_order, calls_by_end, operations
 
 
@@ -111,6 +111,7 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
             for the rounding of the figures themselves. Two gradients with equal figures may still
             differ entry by entry.
     """
+    check_graphs(first, second)
     pairs, structure = _match(operations(first), operations(second))
     leaves, others = _leaves(first), _leaves(second)
     pairs += [(node, others[key]) for key, node in leaves.items() if key in others]

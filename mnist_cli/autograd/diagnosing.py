@@ -21,7 +21,7 @@ from mnist_cli.autograd.blocking import (
     saturated_share,
 )
 from mnist_cli.autograd.brief import Brief
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, check_graphs
 from mnist_cli.autograd.order import backward_order
 
 VANISHING = 1e-4
@@ -82,6 +82,7 @@ def advised(findings: Sequence[Diagnosis]) -> Iterator[tuple[Diagnosis, str]]:
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
     """A row for each parameter that asks for a gradient, in the model's order."""
+    check_graphs(graph)
     return Brief(parameter_row(one) for one in graph.parameters if not one.frozen)
 
 
@@ -132,6 +133,7 @@ def diagnose(
             (:func:`mnist_cli.autograd.units.first_not_finite`).
         loss_scale: what the loss was multiplied with, as by a ``GradScaler``.
     """
+    check_graphs(graph)
     return Brief(
         [
             *_not_finite_weights(graph),

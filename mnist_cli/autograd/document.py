@@ -25,6 +25,7 @@ from mnist_cli.autograd.graph import (
     Node,
     Parameter,
     Verdict,
+    check_graphs,
 )
 from mnist_cli.autograd.order import dependencies
 
@@ -72,6 +73,7 @@ class SupportsWrite(Protocol):
 
 def _pieces(graph: GradGraph) -> Iterator[str]:
     """The text of the document in pieces of at most one row."""
+    check_graphs(graph)
     taken = [key for key in graph.context if key in RESERVED]
     if taken:
         raise ValueError(f"a graph's context cannot hold the document's own key {taken[0]!r}")

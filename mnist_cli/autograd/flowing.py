@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mnist_cli.autograd.brief import Brief
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, joint_norm
+from mnist_cli.autograd.graph import GradGraph, Node, Parameter, check_graphs, joint_norm
 from mnist_cli.autograd.order import operations
 
 
@@ -32,6 +32,7 @@ def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
 
     Modules that the gradient does not reach have no nodes; the model's order places them.
     """
+    check_graphs(graph)
     reached: dict[str, list[Node]] = {}
     for node in operations(graph):
         reached.setdefault(node.module, []).append(node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, TensorMeta, check_graphs
 from mnist_cli.autograd.order import operations
 
 T = TypeVar("T")
@@ -53,6 +53,7 @@ def fold(graph: GradGraph, depth: int = 1) -> GradGraph:
         last operation. Figures are the recorded ones, never averages. Nodes outside of all modules
         are not folded: together they would make a cycle. Nor are parameters of several calls.
     """
+    check_graphs(graph)
     groups = _group(graph, depth)
     owner = {n.id: g for g in groups for n in (*g.members, *g.parameters)}
     order = _group_order(graph, owner)

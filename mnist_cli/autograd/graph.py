@@ -306,3 +306,23 @@ class GradGraph:
     def with_context(self, **context: Any) -> GradGraph:
         """The same graph with more context."""
         return replace(self, context={**self.context, **context})
+
+
+def check_kind(given: object, kind: type, source: str) -> None:
+    """Check that an argument is of a kind; ``source`` says in a sentence where to find one.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(given, kind):
+        raise TypeError(f"it needs a {kind.__name__}, not a {type(given).__name__}: {source}")
+
+
+def check_graphs(*given: object) -> None:
+    """Check that arguments are graphs.
+
+    Raises:
+        TypeError: one is not.
+    """
+    for one in given:
+        check_kind(one, GradGraph, "inspect(loss, model).graph is one")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mnist_cli.autograd.brief import Brief, shortened
 from mnist_cli.autograd.error_tree import NonFiniteError, UsageError
+from mnist_cli.autograd.graph import check_kind
 
 STEP = 1e-5
 """Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
@@ -103,8 +104,9 @@ def gradcheck(
         UsageError: a parameter has fewer bits than float64; or the loss is not a real scalar,
             depends on no parameter, or differs when evaluated twice.
         NonFiniteError: the loss is not finite.
-        TypeError: the loss is not a tensor.
+        TypeError: the loss is not a tensor, or the parameters are not in a mapping.
     """
+    check_kind(parameters, Mapping, "dict(model.named_parameters()) is one")
     leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
     _require_float64(leaves)
     cuda = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from mnist_cli.autograd.brief import Brief, listed, shortened
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.graph import Edge, GradGraph, ModuleCall, Node, Stats
+from mnist_cli.autograd.graph import Edge, GradGraph, ModuleCall, Node, Stats, check_graphs
 from mnist_cli.autograd.order import engine_order
 
 
@@ -23,6 +23,7 @@ def find_nodes(graph: GradGraph, wanted: str) -> tuple[Node, ...]:
     Raises:
         UsageError: nothing has that name; the nearest ones are offered.
     """
+    check_graphs(graph)
     word = wanted.strip()
     if word.removeprefix("#").isdecimal():
         word = word.removeprefix("#")
@@ -118,6 +119,7 @@ def path_to(graph: GradGraph, parameter: str) -> Path:
     Raises:
         UsageError: no such parameter (the nearest are offered), or the loss does not reach it.
     """
+    check_graphs(graph)
     names = [one.name for one in graph.parameters]
     one = next((p for p in graph.parameters if p.name == parameter), None)
     if one is None:
@@ -188,6 +190,7 @@ def select(graph: GradGraph, prefix: str) -> GradGraph:
     Raises:
         UsageError: no node belongs there; the nearest modules are offered.
     """
+    check_graphs(graph)
     chosen = [node for node in graph.nodes if inside(node.module, prefix)]
     if not chosen:
         modules = sorted({node.module for node in graph.nodes if node.module})

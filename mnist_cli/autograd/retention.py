@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mnist_cli.autograd.diagnosing import Diagnosis, of_node, place_of
-from mnist_cli.autograd.graph import Node, Saved, Shape
+from mnist_cli.autograd.graph import Node, Saved, Shape, check_kind
 from mnist_cli.autograd.order import backward_order, operations
 from mnist_cli.autograd.saved import saved_by, unusable
 from mnist_cli.autograd.walking import Walk
@@ -50,6 +50,7 @@ def saved_memory(walked: Walk) -> tuple[SavedMemory, ...]:
     Raises:
         UsageError: the graph was freed.
     """
+    check_kind(walked, Walk, "walk(loss) makes one")
     owners = dict(_owners(walked))
     blocks: dict[int, list[tuple[Node, Saved]]] = {}
     names: dict[int, str | None] = {}
@@ -101,6 +102,7 @@ def unusable_tensors(walked: Walk) -> tuple[Diagnosis, ...]:
     Args:
         walked: any walk; of a graph that was freed, one with ``saved=False``.
     """
+    check_kind(walked, Walk, "walk(loss) makes one")
     found: dict[tuple[int, str], list[str]] = {}
     for node in backward_order(walked.graph):
         for slot, kind in unusable(walked.nodes[node.id]):

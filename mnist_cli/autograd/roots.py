@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.graph import check_kind
 from mnist_cli.autograd.torch_private import is_transformed
 from mnist_cli.autograd.walking import Walk
 
@@ -17,8 +18,7 @@ def root_tensor(walked: Walk) -> Tensor:
         UsageError: the walk started from a node, or its tensor has another graph since.
         TypeError: it is not a walk.
     """
-    if not isinstance(walked, Walk):
-        raise TypeError(f"it needs a walk, not a {type(walked).__name__}: walk(loss) makes one")
+    check_kind(walked, Walk, "walk(loss) makes one")
     if isinstance(walked.root, Tensor):
         if is_transformed(walked.root):
             raise UsageError(

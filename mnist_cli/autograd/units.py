@@ -15,7 +15,7 @@ from mnist_cli.autograd.bits import entries, finite, without_values
 from mnist_cli.autograd.blocking import DeadUnits, is_relu
 from mnist_cli.autograd.diagnosing import FirstBad
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.graph import GradGraph, Node
+from mnist_cli.autograd.graph import GradGraph, Node, check_kind
 from mnist_cli.autograd.order import operations
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.saved import saved_by
@@ -44,6 +44,7 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     Raises:
         UsageError: the recording did not keep the gradients.
     """
+    check_kind(recorded, Recording, "record(walk(loss), keep=True) makes one")
     if not recorded.grad_in and recorded.graph.nodes:
         raise UsageError(
             "counting dead units needs the gradients themselves",
@@ -94,6 +95,7 @@ def first_not_finite(walked: Walk) -> FirstBad | None:
     Raises:
         UsageError: the graph was already freed.
     """
+    check_kind(walked, Walk, "walk(loss) makes one")
     sound = isinstance(walked.root, Tensor) and finite(walked.root)
     for node in operations(walked.graph):
         tensors = saved_by(walked.nodes[node.id]).tensors

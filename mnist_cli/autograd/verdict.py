@@ -14,7 +14,7 @@ from torch import Tensor
 from mnist_cli.autograd.bits import INTEGERS, bits, numbers, same_bits_of_many, shape_of
 from mnist_cli.autograd.error_tree import ReplayMismatch, UsageError
 from mnist_cli.autograd.freeing import no_collection
-from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict
+from mnist_cli.autograd.graph import Comparison, GradGraph, Verdict, check_kind
 from mnist_cli.autograd.node import Grads
 from mnist_cli.autograd.recording import Recording
 from mnist_cli.autograd.replayed import Replay
@@ -34,6 +34,8 @@ def judge(replayed: Replay, recorded: Recording) -> Verdict:
     Raises:
         UsageError: they are of different graphs.
     """
+    check_kind(replayed, Replay, "replay(walked) makes one")
+    check_kind(recorded, Recording, "record(walked) makes one")
     _check_one_graph(replayed, recorded)
     named = [parameter.name for parameter in recorded.graph.parameters]
     names = dict.fromkeys([*named, *replayed.gradients])
@@ -71,6 +73,7 @@ def require_exact(verdict: Verdict) -> None:
     Raises:
         ReplayMismatch: names the parameter that differs most.
     """
+    check_kind(verdict, Verdict, "judge(replayed, recorded) makes one")
     wrong = [one for one in verdict.parameters if not one.equal]
     if not wrong:
         return

@@ -24,6 +24,7 @@ from torch.masked import as_masked_tensor
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from mnist_cli import autograd
 from mnist_cli.autograd import (
     call_node,
     compare,
@@ -600,6 +601,18 @@ def test_an_optimiser_that_stepped_in_between() -> None:
 
 
 ROOT = (leaf(3) * 2).sum()
+GRAPH = "needs a GradGraph"
+WRONG = [
+    *((one, (ROOT,), "needs a Walk") for one in ("record", "saved_memory", "first_not_finite")),
+    *((one, (ROOT,), GRAPH) for one in ("diagnose", "dumps", "draw", "fold", "gradient_flow")),
+    *((one, (ROOT, ROOT), GRAPH) for one in ("compare", "dump", "find_node", "path_to", "select")),
+    ("parameter_table", (ROOT,), GRAPH),
+    ("unusable_tensors", (ROOT,), "needs a Walk"),
+    ("dead_units", (ROOT,), "needs a Recording"),
+    ("judge", (ROOT, ROOT), "needs a Replay"),
+    ("require_exact", (ROOT,), "needs a Verdict"),
+    ("gradcheck", (ROOT.sum, ROOT), "needs a Mapping"),
+]
 MISUSE: list[tuple[Callable[[], object], str]] = [
     (lambda: walk(3.0), "must be a tensor or a node, not a float"),  # type: ignore[arg-type]
     (lambda: walk(None), "not a NoneType"),  # type: ignore[arg-type]
@@ -608,7 +621,7 @@ MISUSE: list[tuple[Callable[[], object], str]] = [
     (lambda: walk(ROOT, {"x": 1}), r"names\['x'\] must be a tensor"),  # type: ignore[dict-item]
     (lambda: walk(ROOT, {0: leaf(1)}), "0 cannot name a tensor"),  # type: ignore[dict-item]
     (lambda: walk(ROOT, {"": leaf(1)}), "'' cannot name a tensor"),
-    (lambda: record(ROOT), "needs a walk, not a Tensor: walk"),  # type: ignore[arg-type]
+    *((partial(getattr(autograd, one), *given), f"{kind}, not a") for one, given, kind in WRONG),
     (lambda: call_node(ROOT), "not a Tensor: give its grad_fn"),  # type: ignore[arg-type]
     (lambda: call_node(ROOT.grad_fn, 1.0), "must be a tensor or None"),  # type: ignore[arg-type]
     (lambda: record(walk(ROOT), 1.0), "the gradient must be a tensor"),  # type: ignore[arg-type]

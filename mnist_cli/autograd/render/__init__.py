@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from mnist_cli.autograd.error_tree import UsageError
-from mnist_cli.autograd.graph import GradGraph
+from mnist_cli.autograd.graph import GradGraph, check_graphs
 from mnist_cli.autograd.render.picture import check_direction
 
 
@@ -66,6 +66,7 @@ def draw(graph: GradGraph, name: str = "html", **options: Any) -> str:
         UsageError: no such format or direction.
         TypeError: the format does not have that option.
     """
+    check_graphs(graph)
     if name not in FORMATS:
         raise UsageError(f"no format '{name}'", f"Choose from {', '.join(FORMATS)}.")
     check_direction(options.get("direction", "down"))
