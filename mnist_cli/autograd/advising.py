@@ -15,7 +15,8 @@ ADVICE: Mapping[str, str] = {
     ),
     "vanishing": (
         "Try normalisation (batch norm, layer norm) or a residual connection around these layers, "
-        "and ReLU or GELU in place of sigmoid or tanh."
+        "and ReLU or GELU in place of sigmoid or tanh. A learned scale that starts near zero, as "
+        "ConvNeXt's, shrinks them only until it grows."
     ),
     "exploding": (
         "Try gradient clipping (torch.nn.utils.clip_grad_norm_), a smaller learning rate, or "
@@ -34,9 +35,9 @@ ADVICE: Mapping[str, str] = {
         "argmax on the way to the loss; otherwise freeze it with requires_grad_(False)."
     ),
     "zero-gradient": (
-        "Look between it and the loss for a dead ReLU, a saturated clamp or softmax, a product "
-        "with zero, a margin that the loss has reached, or a layer whose weights start at zero: "
-        "that one passes a gradient after the first step."
+        "Look between it and the loss for a dead ReLU, a saturated clamp or softmax, round() or "
+        "sign(), a product with zero, a margin that the loss has reached, or a layer whose weights "
+        "start at zero: that one passes a gradient after the first step."
     ),
     "overwritten": (
         "Use an operation that makes a new tensor, such as y = y + 1 instead of y += 1, or change "
@@ -55,10 +56,10 @@ FOLLOWS = "It follows from the forward pass: look there first."
 """About the backward pass, if the forward pass is not finite."""
 
 NOT_FINITE: Mapping[str, str] = {
-    "Sqrt|Rsqrt|LinalgVectorNorm|Norm|Cdist|Std|Hypot": (
+    "Sqrt|Rsqrt|LinalgVectorNorm|Norm|Cdist|Hypot": (
         "The slope of a root is infinite at zero: add a small number, such as 1e-8, inside the root."
     ),
-    "Log|Log2|Log10": (
+    "Log|Log2|Log10|Xlogy|SpecialEntr": (
         "A logarithm needs positive values: use log_softmax, binary_cross_entropy_with_logits or "
         "log1p, or clamp(min=1e-8) before it."
     ),
@@ -71,7 +72,26 @@ NOT_FINITE: Mapping[str, str] = {
         "A power with an exponent below 1 has an infinite slope at zero, and none for negative "
         "values: clamp(min=1e-8) before it."
     ),
-    "Acos|Asin|Atanh|Acosh": "Its slope is infinite at −1 and 1: clamp to a little less.",
+    "Acos|Asin|Atanh|Acosh|Erfinv": "Its slope is infinite at −1 and 1: clamp to a little less.",
+    "Logit": "Its slope is infinite at 0 and 1: set eps, such as 1e-6.",
+    "(Std|Var)(Mean)?": (
+        "The variance of one value is NaN: compute it over several values, or set correction=0."
+    ),
+    "Mean|NllLoss.*": (
+        "The mean over no entries is NaN, as where all labels are ignored: skip such a batch. "
+        "Otherwise look at what it receives in the forward pass."
+    ),
+    "(Cudnn)?CtcLoss": (
+        "An input too short for its target has an infinite loss: set zero_infinity=True, or leave "
+        "such examples out."
+    ),
+    "Linalg(Eigh?|Svd)": (
+        "Where eigenvalues or singular values are equal, their vectors have no gradient: compute "
+        "the values alone (eigvalsh, svdvals), or make them distinct."
+    ),
+    "Linalg(Det|Slogdet|InvEx|SolveEx|CholeskyEx)": (
+        "The matrix may be singular: add a small number, such as 1e-6, to its diagonal."
+    ),
     PARAMETER: (
         "The step before, its initial values or a checkpoint made it so: look at the gradients and "
         "the learning rate of that step."

@@ -33,6 +33,9 @@ most); sound networks stay within 1e-3.
 EXPLODING = 100.0
 """Largest norm of a weight's gradient over the norm of the weight. At 100, one plain step with a
 learning rate of 0.01 is as large as the weights themselves."""
+NEAR_ZERO = 1e-5
+"""Root mean square below which a weight starts near zero on purpose, as ViT's class token: it is not
+compared with its gradient."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,13 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     message = f"First in the forward pass: {place_of(node)}, {what}."
     found = of_node("not-finite", node, message)
     received = not first.made_here and not first.slot.startswith("result")
-    yield replace(found, advice=advice("not-finite")) if received else found
+    made_by = makers[0].name if len(makers) == 1 and _keeps_its_inputs(makers[0]) else ""
+    yield replace(found, advice=advice("not-finite", made_by)) if received else found
+
+
+def _keeps_its_inputs(node: Node) -> bool:
+    """Whether a node saves as much as it was given: a NaN of its inputs would be seen there first."""
+    return sum(one.dtype != "bool" for one in node.saved) >= len(node.next)
 
 
 def _of_leaves_only(graph: GradGraph, node: Node) -> bool:
@@ -250,7 +259,8 @@ def _scale(graph: GradGraph, loss_scale: float) -> Iterator[Diagnosis]:
                 f"The gradient of {one.name} vanishes: its root mean square, {size:.3g}, is "
                 f"{size / largest:.1e} of the largest in the network.",
             )
-        if row.ratio is not None and row.ratio > EXPLODING * loss_scale:
+        begun = one.weight is not None and _rms(one.weight) >= NEAR_ZERO
+        if begun and row.ratio is not None and row.ratio > EXPLODING * loss_scale:
             yield _of_parameter(
                 "exploding",
                 one,

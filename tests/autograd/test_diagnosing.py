@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from autograd_zoo import ConvNet, leaf, recorded
 from torch import Tensor, nn
 
@@ -210,6 +212,35 @@ def test_the_flow_has_modules_that_get_no_gradient() -> None:
 
 def kinds_of(loss: Tensor, model: nn.Module) -> set[str]:
     return {one.kind for one in findings_of(loss, model)}
+
+
+Q = nn.Parameter(torch.zeros(3, 3))
+ADVICE: list[tuple[Callable[[], Tensor], str]] = [
+    (lambda: Q.exp().neg().log().pow(2).sum(), "needs positive values"),  # the power holds the NaN
+    (lambda: (Q[:1] - Q[1:2]).std(0).sum(), "set correction=0"),
+    (lambda: Q[:1].var(0).sum(), "set correction=0"),
+    (lambda: Q[Q > 1].mean(), "all labels are ignored"),
+    (lambda: F.cross_entropy(Q, torch.full((3,), -100)), "all labels are ignored"),
+    (lambda: F.ctc_loss(Q[:1].log_softmax(1), Q[0, :2].long() + 1, (1,), (2,)), "zero_infinity"),
+    (lambda: torch.linalg.eigh(Q)[1].sum(), "eigvalsh"),
+    (lambda: torch.linalg.svd(Q)[0].sum(), "svdvals"),
+    (lambda: torch.linalg.slogdet(Q)[1], "to its diagonal"),
+    (lambda: torch.logit(Q).sum(), "set eps"),
+    (lambda: torch.xlogy(Q, Q).sum(), "needs positive values"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize(("loss", "words"), ADVICE)
+def test_the_advice_names_the_cause(loss: Callable[[], Tensor], words: str) -> None:
+    found = inspect(loss, {"q": Q}).findings
+    assert (found[0].kind, words in found[0].advice) == ("not-finite", True)
+
+
+def test_a_weight_that_starts_near_zero_does_not_explode() -> None:
+    """As the class token of timm's vision transformers."""
+    token, layer = nn.Parameter(torch.full((1, 8), 1e-6)), nn.Linear(8, 2)
+    assert "exploding" not in kinds_of(layer(token).square().sum(), nn.ParameterList([token]))
 
 
 def findings_of(loss: Tensor, model: nn.Module) -> tuple[Diagnosis, ...]:
