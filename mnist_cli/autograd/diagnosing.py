@@ -171,7 +171,7 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     """The node of the forward pass where the first NaN or infinity is seen."""
     node = graph.nodes[first.node]
     before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
-    makers = [_source(graph, one) for one in before if not _of_leaves_only(graph, one)]
+    makers = [source_of(graph, one) for one in before if not _of_leaves_only(graph, one)]
     what = f"produced NaN or infinity from finite values ({first.slot})"
     if not first.made_here:
         source = f"; {place_of(makers[0])}, comes before it" if len(makers) == 1 else ""
@@ -192,10 +192,10 @@ def _keeps_its_inputs(node: Node) -> bool:
 
 def _of_leaves_only(graph: GradGraph, node: Node) -> bool:
     """Whether a node is a leaf, or only turns or casts one, as ``TBackward0`` does."""
-    return _source(graph, node).parameter is not None
+    return source_of(graph, node).parameter is not None
 
 
-def _source(graph: GradGraph, node: Node) -> Node:
+def source_of(graph: GradGraph, node: Node) -> Node:
     """The node that feeds a node, past views and casts, which save nothing."""
     edges = [edge for edge in node.next if edge is not None]
     while len(edges) == 1 and not node.saved and node.name.partition("Backward")[0] in _PASSING:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from mnist_cli.autograd.bits import entries, finite, without_values
 from mnist_cli.autograd.blocking import DeadUnits, is_relu
-from mnist_cli.autograd.diagnosing import FirstBad
+from mnist_cli.autograd.diagnosing import FirstBad, source_of
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph, Node, check_kind
 from mnist_cli.autograd.order import operations
@@ -35,8 +37,8 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
     After a convolution or a norm of channels, a unit is one channel. After a linear layer, it is
     one feature, an index of the last dimension.
     It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
-    image. A unit that receives no gradient is not counted, nor are the units of sparse and nested
-    gradients and of those without values.
+    image and in any call of its layer. A unit that receives no gradient is not counted, nor are the
+    units of sparse and nested gradients and of those without values.
 
     Args:
         recorded: a recording made with ``keep=True``.
@@ -50,31 +52,60 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
             "counting dead units needs the gradients themselves",
             "Record with keep=True.",
         )
-    counts = {}
+    layers: dict[Hashable, _Layer] = {}
     for node in recorded.graph.nodes:
         if not is_relu(node):
             continue
         came, left = recorded.grad_in[node.id][:1], recorded.grad_out[node.id][:1]
         if came and left and _has_units(came[0]) and _has_units(left[0]):
-            unit = _unit_dimension(recorded.graph, node, came[0].dim())
-            others = [d for d in range(came[0].dim()) if d != unit]
-            asked = (came[0] != 0).sum(others) > 0
-            dead = asked & ((left[0] != 0).sum(others) == 0)
-            places = came[0].numel() // max(1, came[0].shape[unit])
-            counts[node.id] = DeadUnits(int(dead.sum()), int(asked.sum()), places)
-    return counts
+            before = _layer_before(recorded.graph, node)
+            of_features = before is not None and before.name.startswith(OF_FEATURES)
+            unit = came[0].dim() - 1 if of_features else 1
+            key = _parameters(recorded.graph, before), came[0].dim(), came[0].shape[unit]
+            layer = layers.setdefault(key if key[0] else node.id, _Layer())
+            layer.add(node.id, came[0], left[0], unit)
+    return {node: layer.counted() for layer in layers.values() for node in layer.nodes}
 
 
-def _unit_dimension(graph: GradGraph, node: Node, dimensions: int) -> int:
-    """The last dimension if a linear layer comes before the node, nearer than one of channels."""
-    for _ in range(SEARCHED if dimensions > 2 else 0):
+@dataclass
+class _Layer:
+    """The ReLUs after all calls of one layer; for each, the units that a gradient reaches, and passes."""
+
+    nodes: list[int] = field(default_factory=list)
+    asked: list[Tensor] = field(default_factory=list)
+    passed: list[Tensor] = field(default_factory=list)
+    places: int = 0
+
+    def add(self, node: int, came: Tensor, left: Tensor, unit: int) -> None:
+        others = [d for d in range(came.dim()) if d != unit]
+        self.nodes.append(node)
+        self.asked.append((came != 0).sum(others) > 0)
+        self.passed.append((left != 0).sum(others) > 0)
+        self.places += came.numel() // max(1, came.shape[unit])
+
+    def counted(self) -> DeadUnits:
+        asked = torch.stack(self.asked).any(0)
+        dead = asked & ~torch.stack(self.passed).any(0)
+        return DeadUnits(int(dead.sum()), int(asked.sum()), self.places)
+
+
+def _layer_before(graph: GradGraph, node: Node) -> Node | None:
+    """The nearest layer of channels or features before a node, among a few nodes."""
+    for _ in range(SEARCHED):
         ahead = [graph.nodes[edge.node] for edge in node.next if edge is not None]
-        if not ahead or node.name.startswith(OF_CHANNELS):
-            return 1
+        if not ahead:
+            return None
         node = ahead[0]
-        if node.name.startswith(OF_FEATURES):
-            return dimensions - 1
-    return 1
+        if node.name.startswith((*OF_CHANNELS, *OF_FEATURES)):
+            return node
+    return None
+
+
+def _parameters(graph: GradGraph, layer: Node | None) -> tuple[int, ...]:
+    """The nodes of a layer's own parameters, turned and cast ones too."""
+    edges = [edge for edge in layer.next if edge is not None] if layer is not None else []
+    sources = [source_of(graph, graph.nodes[edge.node]) for edge in edges]
+    return tuple(one.id for one in sources if one.parameter is not None)
 
 
 def _has_units(grad: Tensor | None) -> TypeGuard[Tensor]:

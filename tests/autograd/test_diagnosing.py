@@ -258,6 +258,17 @@ def test_units_that_are_silent_for_few_examples_are_not_dead(examples: int, foun
     assert ("dead-relu" in kinds) is found
 
 
+def test_calls_of_one_layer_count_as_one_batch() -> None:
+    """A policy is asked once for each step of an episode, and a unit may be silent in some."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+    states = torch.randn(20, 4)
+    (batch,) = dead_units(recorded(model, states, keep=True)).values()
+    loss = torch.cat([model(state[None]) for state in states]).square().mean()
+    counts = dead_units(record(walk(loss, model), keep=True))
+    assert [*counts.values()] == [batch] * 20
+
+
 @pytest.mark.parametrize("norm", [nn.Identity(), nn.LayerNorm(8)], ids=["plain", "norm"])
 def test_features_of_a_sequence_are_units(norm: nn.Module) -> None:
     torch.manual_seed(0)
