@@ -209,11 +209,11 @@ _PASSING = {"T", "ToCopy", "Transpose", "Permute", "View", "UnsafeView", "Clone"
 
 
 def _not_finite_weights(graph: GradGraph) -> Iterator[Diagnosis]:
-    """The parameters that are not finite themselves."""
-    bad = [(p, p.weight) for p in graph.parameters if p.weight and not p.weight.finite]
-    learned = [(one, weight) for one, weight in bad if not one.frozen]
-    for one, weight in learned[:1]:
-        more = f" So are {len(learned) - 1} more parameters." if len(learned) > 1 else ""
+    """The parameters that are not finite themselves; a frozen one may be a mask of infinities."""
+    weights = [(one, one.weight) for one in graph.parameters if one.weight is not None]
+    bad = [(one, w) for one, w in weights if w.nan or (w.inf and not one.frozen)]
+    for one, weight in bad[:1]:
+        more = f" So are {len(bad) - 1} more parameters." if len(bad) > 1 else ""
         message = f"{one.name} itself is not finite: {weight.nan} NaN and {weight.inf} Inf.{more}"
         yield _of_parameter("not-finite", one, message)
 

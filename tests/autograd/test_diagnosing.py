@@ -311,10 +311,11 @@ def test_saturation_is_half_of_the_entries(flat: int, found: bool) -> None:
     assert ("saturated" in kinds_of(model(x).tanh().sum(), model)) == found
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("place", ["0.weight", "2.bias", "data"])
-def test_the_source_of_a_nan_is_named(place: str) -> None:
+def test_the_source_of_a_nan_is_named(place: str, frozen: bool) -> None:
     model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(5, 4)
-    broken = x if place == "data" else model.get_parameter(place)
+    broken = x if place == "data" else model.get_parameter(place).requires_grad_(not frozen)
     with torch.no_grad():
         broken.view(-1)[0] = torch.nan
     first, *others = findings_of(model(x).square().sum(), model)
