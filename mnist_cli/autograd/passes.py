@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.autograd.bits import entries, finite, tensors_in, without_values
+from mnist_cli.autograd.bits import entries, finite, has_nan, tensors_in, without_values
 from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
 from mnist_cli.autograd.module_state import same_buffers
@@ -145,7 +145,8 @@ def joined(outputs: list[Tensor], grads: Mapping[int, Tensor]) -> Tensor:
 
 def why_not_again(passes: Sequence[Pass], model: nn.Module) -> str:
     """Why passes of a model cannot be run again, in a sentence; empty if they can."""
-    bad = [name for name, one in model.named_parameters() if not finite(one)]
+    asked = [(n, p) for n, p in model.named_parameters() if p.requires_grad or has_nan(p)]
+    bad = [name for name, one in asked if not finite(one)]  # a frozen one may be a mask
     if communicates(model):
         why = "communicates with other processes in its forward pass"
     elif bad:

@@ -325,6 +325,13 @@ def test_the_first_bad_pass_is_named(step: Step, kind: str, each: int, at: int, 
     assert how != "forward" or "LogBackward0 in middle.1; its inputs are finite" in said
 
 
+def test_a_frozen_mask_of_infinities_does_not_keep_a_pass_from_running_again() -> None:
+    model = nn.Linear(2, 2)
+    model.mask = nn.Parameter(torch.full((2, 2), -torch.inf), requires_grad=False)
+    with pytest.warns(GradientWarning, match="check the loss"), watch(model):
+        (model(torch.ones(1, 2)) * torch.inf).sum().backward()
+
+
 def with_trap(how: str = "backward") -> Net:
     model = Net()
     model.middle[1].how = how
