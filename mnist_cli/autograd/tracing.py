@@ -129,9 +129,9 @@ def trace_modules(model: nn.Module, *, activations: bool = False) -> Iterator[Mo
     active: list[_Active] = []
     trace.note("")
     handles: list[RemovableHandle] = []
-    for path, group in _watched(model).items():
-        handles += _watch(group, path, trace, active)
     try:
+        for path, group in _watched(model).items():
+            handles += _watch(group, path, trace, active)
         yield trace
     finally:
         for handle in handles:
