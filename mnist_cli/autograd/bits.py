@@ -75,6 +75,8 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
         return list(tensor.unbind())
     if not _is_wrapper(tensor):
         return []
+    if hasattr(tensor, "trigger_wait"):  # other processes may not have sent it yet
+        return [tensor.trigger_wait()]
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
         held = [getattr(tensor, name) for name in names]  # a DTensor's mesh is not a tensor
@@ -187,7 +189,21 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
 
 def finite(tensor: Tensor) -> bool:
     """Whether no entry of a tensor of any shape is NaN or infinite; also if it cannot be read."""
-    return bool(without_values(tensor)) or bool(torch.isfinite(entries(tensor)).all())
+    if without_values(tensor):
+        return all(bool(torch.isfinite(part).all()) for part in plain_parts(tensor))
+    return bool(torch.isfinite(entries(tensor)).all())
+
+
+def plain_parts(tensor: Tensor) -> list[Tensor]:
+    """The tensor, of any shape, itself if it is plain, or the plain ones that a wrapper is made of.
+
+    A NaN in one of them is a NaN of the wrapper, as in a DTensor's part. Wrappers that do not name
+    their parts have none here: a masked tensor holds NaN where it is masked.
+    """
+    if is_plain(tensor):
+        return [tensor.detach()]
+    named = _is_wrapper(tensor) and hasattr(tensor, "__tensor_flatten__")
+    return [plain for part in parts_of(tensor) for plain in plain_parts(part)] if named else []
 
 
 def _sum(tensor: Tensor) -> Tensor:
@@ -231,10 +247,10 @@ def sums_of(named: Mapping[str, Tensor]) -> Sums:
     """The sum of each ``.grad``, of any shape, by device, left there."""
     groups: dict[torch.device, tuple[list[str], list[Tensor]]] = {}
     for name, one in named.items():
-        if (grad := one.grad) is not None and is_plain(grad):
-            names, sums = groups.setdefault(grad.device, ([], []))
+        for part in plain_parts(one.grad) if one.grad is not None else ():
+            names, sums = groups.setdefault(part.device, ([], []))
             names.append(name)
-            sums.append(_sum(grad.detach()).float())
+            sums.append(_sum(part).float())
     return {device: (names, torch.stack(sums)) for device, (names, sums) in groups.items()}
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_cli.autograd.bits import entries, is_plain, shape_of, without_values
+from mnist_cli.autograd.bits import entries, is_plain, plain_parts, shape_of, without_values
 from mnist_cli.autograd.graph import Stats
 
 PENDING_ENTRIES = 4_000_000
@@ -36,7 +36,8 @@ class StatsCollector:
     device until :meth:`results`. A tensor handed in again soon after is computed once.
 
     Attributes:
-        hidden: by place, why a tensor has no figures, as on the meta device; they are NaN then.
+        hidden: by place, why a tensor has no figures, as on the meta device; they are NaN then. Only
+            NaNs and infinities in the parts of a wrapper are counted, as in a DTensor's.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,8 @@ class StatsCollector:
             values = tensor
         elif reason := without_values(tensor):
             self.hidden[place] = reason
-            values = torch.empty(0)
+            parts = [part.reshape(-1) for part in plain_parts(tensor)]
+            values = parts[0] if len(parts) == 1 else torch.cat(parts or [torch.empty(0)])
         else:
             values = entries(tensor)
         size = values.numel()
@@ -132,7 +134,8 @@ class StatsCollector:
             for shape, size, row in zip(self._shapes, self._sizes, rows, strict=True)
         ]
         for place in self.hidden:
-            found[place] = _unknown(self._shapes[place])
+            counted = found[place]
+            found[place] = replace(_unknown(self._shapes[place]), nan=counted.nan, inf=counted.inf)
         return found
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.two_tensor import TwoTensor
 
-from mnist_cli.autograd import UsageError, assert_gradients_finite
+from mnist_cli.autograd import GradientWarning, UsageError, assert_gradients_finite, bits, watch
 
 
 class Made(nn.Module):
@@ -25,6 +27,24 @@ class Made(nn.Module):
 def nested(function: Callable[[Tensor], Tensor]) -> nn.Module:
     inner = nn.Sequential(nn.Linear(4, 4), Made(function), nn.BatchNorm1d(4), nn.Dropout(0.2))
     return nn.Sequential(nn.Linear(3, 4), inner, nn.Linear(4, 2))
+
+
+def test_a_nan_in_the_parts_of_a_wrapper_is_found() -> None:
+    """As in the gradients of a sharded model, whose parameters are DTensors."""
+    model = nn.Module()
+    model.weight = nn.Parameter(TwoTensor(torch.zeros(3), torch.ones(3)))
+    model.forward = lambda: (model.weight - 0).sqrt().sum()
+    with pytest.raises(AssertionError, match=r"weight is not finite.* SqrtBackward0, turned"):
+        assert_gradients_finite(model(), model)
+    with pytest.warns(GradientWarning, match="weight is not finite"), watch(model):
+        model().backward()
+
+
+def test_what_other_processes_send_is_waited_for() -> None:
+    """As in a DTensor whose part is an AsyncCollectiveTensor."""
+    late: Any = TwoTensor(torch.full((3,), torch.nan), torch.zeros(3))
+    late.trigger_wait = lambda: torch.zeros(3)
+    assert bits.finite(late)
 
 
 NOT_FINITE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
