@@ -22,6 +22,7 @@ from mnist_cli.base.files import is_regular
 from mnist_cli.errors import OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # more than the source of any network
+IMPORTING = "cannot be imported"
 _RUN: dict[Path, str] = {}
 """The files that have been run, with their SHA-256 at that time."""
 _RUNNING: set[Path] = set()
@@ -92,7 +93,7 @@ def _differs(path: Path, sha256: str) -> bool:
 def _execute(module: ModuleType, source: bytes, path: Path) -> None:
     vars(module).setdefault("print", _print_aside)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
-    with running(path.name, "cannot be imported", path.parent), _arguments_hidden(path):
+    with running(path.name, IMPORTING, path.parent), _arguments_hidden(path):
         exec(_compiled(source, path), vars(module))
 
 
@@ -190,7 +191,9 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        failure = OwnCodeError(f"{what} {doing}: {_explained(error, beside)}", _way_out(error))
+        failure = OwnCodeError(
+            f"{what} {doing}: {_explained(error, beside)}", _way_out(error, doing)
+        )
         _release_hooks(error)
         raise failure from error
     finally:
@@ -200,8 +203,8 @@ def running(what: str, doing: str, folder: Path) -> Iterator[None]:
             sys.path.append(beside)
 
 
-def _way_out(error: BaseException) -> str:
-    """What to do about a failed import; empty for other errors."""
+def _way_out(error: BaseException, doing: str) -> str:
+    """What to do about a failed import, or missing arguments; empty for other errors."""
     if isinstance(error, ModuleNotFoundError):
         return (
             "The file can import modules beside it, installed packages, and modules in the folders "
@@ -209,6 +212,16 @@ def _way_out(error: BaseException) -> str:
         )
     if isinstance(error, ImportError) and "relative import" in str(error):
         return "The file is run on its own, outside a package: import by name, without the dot."
+    if isinstance(error, TypeError) and "__init__() missing" in str(error):
+        return (
+            "Give these arguments defaults, or name a subclass in the file that passes them: "
+            "class Mine(Net): def __init__(self): super().__init__(…)."
+        )
+    if doing == IMPORTING:
+        return (
+            "The file is run to get the class. Put code that trains or reads data under: "
+            "if __name__ == '__main__':"
+        )
     return ""
 
 

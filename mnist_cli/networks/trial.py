@@ -149,14 +149,14 @@ def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
 
 @contextlib.contextmanager
 def _naming_the_form() -> Iterator[None]:
-    """Name the shape of images if the layers expect another, by the words of torch's errors."""
+    """Name the form of images if the network expects another, by the words of the error."""
     try:
         yield
     except OwnCodeError as error:
-        if re.search(r"shape|\bsize|channels|dimension|\dD\b", str(error)):
+        if re.search(r"shape|\bsize|channels|dimension|\dD\b|\) missing", str(error.__cause__)):
             error.hint = (
-                "Images come as (N, 1, 28, 28): one grey channel. Before a linear layer, flatten "
-                "them: x.flatten(1) is (N, 784)."
+                "forward gets images alone, (N, 1, 28, 28): x.flatten(1) is (N, 784), x.squeeze(1) has "
+                "28 rows, x.expand(-1, 3, -1, -1) 3 channels, and F.pad(x, 4 * (2,)) 32×32 pixels."
             )
         raise
 

@@ -209,9 +209,13 @@ def test_what_is_refused(tmp_path: Path, source: str, words: list[str]) -> None:
     [
         ("import no_such_module_here\n", "the folders of PYTHONPATH"),
         ("from .blocks import Block\n", "without the dot"),
+        ("for image in open('no such data'): pass\n", "if __name__ == '__main__':"),
+        ("exit(2)\n", "if __name__ == '__main__':"),
+        (body("x", "", "self, hidden, *, classes"), "super().__init__(…)"),
+        (body("self.fc(y)").replace("self, x", "self, x, y"), "(N, 1, 28, 28)"),
     ],
 )
-def test_a_failed_import_has_a_way_out(tmp_path: Path, source: str, way_out: str) -> None:
+def test_a_network_that_needs_more_has_a_way_out(tmp_path: Path, source: str, way_out: str) -> None:
     with pytest.raises(UsageError) as caught:
         models.build(named(tmp_path, source), 10)
     assert way_out in caught.value.hint
@@ -231,6 +235,12 @@ def test_another_shape_gets_the_form_of_images(tmp_path: Path, forward: str) -> 
         models.build(named(tmp_path, body(forward)), 10)
     assert "(N, 1, 28, 28)" in caught.value.hint
     assert "x.flatten(1)" in caught.value.hint
+
+
+def test_an_error_that_only_mentions_a_size_does_not(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        models.build(named(tmp_path, body("Variable(x.view(x.size(0), -1))")), 10)
+    assert not caught.value.hint
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
