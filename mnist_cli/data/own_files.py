@@ -51,7 +51,12 @@ def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | N
         splits = dict(_splits(found.files[0], say))
     else:
         for split, paths in found.splits.items():
-            rows = _joined(root, [_single(path, say) for path in paths])
+            pair = own_npz.pair_of(paths)
+            rows = (
+                _upright(pair[0], own_npz.read_pair(*pair))
+                if pair
+                else _joined(root, [_single(path, say) for path in paths])
+            )
             if rows.labels is None and split != "train":
                 name = _listed(root, paths)
                 remarks.append(

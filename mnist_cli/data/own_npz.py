@@ -6,13 +6,14 @@ unpacked.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -72,20 +73,67 @@ def read(path: Path) -> dict[str, Rows]:
     with entries(path) as (archive, listing):
         every = [one.filename.removesuffix(".npy") for one in listing]
         names = _by_meaning(path, every)
-        try:
+        with _whole_archive(path):
             splits = {
                 split: _rows(path, archive, names, split)
                 for split in ("train", "val", "test")
                 if (split, "images") in names
             }
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-            raise DataError(f"{path} is damaged: {error}") from error
     if unused := [ascii(name)[1:-1] for name in every if name not in names.values()]:
         remark = f"arrays not used: {listed(unused)}"
         splits = {
             split: replace(rows, remarks=(*rows.remarks, remark)) for split, rows in splits.items()
         }
     return splits if "train" in splits else {"train": next(iter(splits.values()))}
+
+
+def pair_of(paths: Sequence[Path]) -> tuple[Path, Path] | None:
+    """The file of images and the file of labels of a split, by their names; None if it is no pair.
+
+    ``k49-train-imgs.npz`` and ``k49-train-labels.npz`` are a pair.
+    """
+    if len(paths) != 2 or any(path.suffix.lower() != ".npz" for path in paths):
+        return None
+    for images, labels in (paths, paths[::-1]):
+        one, other = _words(images.stem), _words(labels.stem)
+        if len(one) == len(other):
+            different = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
+            if len(different) == 1 and different[0][0] in _IMAGES and different[0][1] in _LABELS:
+                return images, labels
+    return None
+
+
+def read_pair(images: Path, labels: Path) -> Rows:
+    """The split of a pair of files, each with one array.
+
+    Raises:
+        DataError: as :func:`read`, or their numbers of images and labels differ.
+    """
+    with _only_array(images) as (archive, name):
+        pixels, remarks = _images(images, archive, name)
+    with _only_array(labels) as (archive, name):
+        numbers = _labels(labels, archive, name)
+    if len(pixels) != len(numbers):
+        raise DataError(
+            f"{images} has {len(pixels):,} images, but {labels.name} {len(numbers):,} labels"
+        )
+    return Rows(pixels, numbers, remarks=remarks)
+
+
+@contextlib.contextmanager
+def _only_array(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    with entries(path) as (archive, listing), _whole_archive(path):
+        if len(listing) != 1:
+            raise DataError(f"{path} has {len(listing)} arrays, not one", _HINT)
+        yield archive, listing[0].filename.removesuffix(".npy")
+
+
+@contextlib.contextmanager
+def _whole_archive(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
 
 
 def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
@@ -107,7 +155,7 @@ def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
 
 def _meaning(name: str) -> tuple[str, str] | None:
     """The split and kind that a name such as ``x_train``, ``trainLabels`` or ``images`` means."""
-    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().replace("-", "_").split("_")
+    words = _words(name)
     splits = [_SPLITS[word] for word in words if word in _SPLITS]
     others = [word for word in words if word not in _SPLITS]
     kind = "images" if others[:1] and others[0] in _IMAGES else ""
@@ -115,6 +163,10 @@ def _meaning(name: str) -> tuple[str, str] | None:
     if len(splits) > 1 or len(others) != 1 or not kind:
         return None
     return (splits or ["train"])[0], kind
+
+
+def _words(name: str) -> list[str]:
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().replace("-", "_").split("_")
 
 
 def _rows(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_cli.data import own_csv
+from mnist_cli.data import own_csv, own_npz
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.split_names import SPLITS, SplitPart, in_words, split_of
 from mnist_cli.errors import DataError
@@ -162,11 +162,13 @@ def _is_rows(path: Path) -> bool:
 
 
 def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The file of a split, or all shards of it.
+    """The file of a split, its images and its labels, or all shards of it.
 
     Raises:
         DataError: there are several files, or shards are missing.
     """
+    if pair := own_npz.pair_of(paths):
+        return pair
     shards = [_SHARD.search(path.name) for path in paths]
     counts = {shard[2] for shard in shards if shard}
     numbered = [path.stem for path in paths] == [f"{number:04}" for number in range(len(paths))]

@@ -55,6 +55,25 @@ def test_one_split(tmp_path: Path, images: str, labels: str) -> None:
     assert data.counts() == [("0", 8, 2), ("1", 8, 2), ("2", 8, 2)]
 
 
+@pytest.mark.parametrize(("images", "labels"), [("k49-{}-imgs", "k49-{}-labels"), ("X_{}", "y_{}")])
+def test_images_and_labels_in_files_of_their_own(tmp_path: Path, images: str, labels: str) -> None:
+    """As Kuzushiji-49 is published."""
+    for split, x, y in (("train", X, Y), ("test", TEST_X, TEST_Y)):
+        np.savez_compressed(tmp_path / images.format(split), x)
+        np.savez_compressed(tmp_path / labels.format(split), y)
+    data = own_data.read_own(tmp_path)
+    assert np.array_equal(data.train.images, X)
+    assert np.array_equal(data.test.labels, TEST_Y)
+    np.savez(tmp_path / images.format("train"), TEST_X)
+    assert "12 images" in refusal(tmp_path)
+    np.savez(tmp_path / images.format("train"), X, Y)
+    assert "2 arrays" in refusal(tmp_path)
+    (tmp_path / images.format("train")).with_suffix(".npz").write_bytes(b"PK\3\4 cut")
+    assert images.format("train") in refusal(tmp_path)
+    np.savez(tmp_path / "train-more-labels", Y)
+    assert "several files of training images" in refusal(tmp_path)
+
+
 def test_validation_images(tmp_path: Path) -> None:
     path = saved(
         tmp_path, train_images=X, train_labels=Y[:, None], val_images=TEST_X, val_labels=TEST_Y
