@@ -13,7 +13,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_cli.data.file_kinds import GZIP
+from mnist_cli.data.own_labels import Words
 from mnist_cli.data.own_table import Layout, TableReader, named, unnamed
 from mnist_cli.data.records import Rows, check_ratio
 from mnist_cli.errors import DataError
@@ -92,7 +93,7 @@ def read(path: Path) -> Rows:
     """
     columns = columns_of(path)
     first = 1 + columns.header
-    reader = TableReader(path, columns.layout, lambda row: f"{path}: line {first + row}")
+    reader, words = None, Words()
     kind: type[Any] = np.int16
     for block in _blocks(path):
         if block.number == 1 and columns.header:
@@ -100,11 +101,43 @@ def read(path: Path) -> Rows:
         if columns.trailing and columns.delimiter:
             lines = [line.rstrip().removesuffix(columns.delimiter) for line in block.lines]
             block = _Block(block.number, lines)
-        if block.lines:
-            table = _table(path, columns, block, kind)
-            kind = table.dtype.type
-            reader.add(table)
-    return reader.rows()
+        if not block.lines:
+            continue
+        if reader is None:
+            column = _word_column(path, columns, block)
+            if column is not None:
+                columns = replace(columns, layout=replace(columns.layout, label=column))
+            reader = TableReader(path, columns.layout, lambda row: f"{path}: line {first + row}")
+        if column is not None:
+            block = _numbered(path, columns, block, column, words)
+        table = _table(path, columns, block, kind)
+        kind = table.dtype.type
+        reader.add(table)
+    if reader is None:
+        raise DataError(f"{path} has no rows")
+    return words.named(reader.rows())
+
+
+def _word_column(path: Path, columns: Columns, block: _Block) -> int | None:
+    """The column of the label if it is a word in the first row."""
+    fields = _fields(f"{path}: line {block.number}", block.lines[0], columns.delimiter)
+    possible = (one for one in columns.layout.labels() if one < len(fields))
+    return next((one for one in possible if _is_word(fields[one])), None)
+
+
+def _numbered(path: Path, columns: Columns, block: _Block, column: int, words: Words) -> _Block:
+    """Lines with numbers in place of the labels, which are words."""
+    lines = []
+    for number, line in enumerate(block.lines, block.number):
+        where = f"{path}: line {number}"
+        fields = _fields(where, line, columns.delimiter)
+        if column < len(fields):
+            word = fields[column].strip()
+            if not (_is_word(word) or word.isdecimal()):
+                raise DataError(f"{where}: {word[:20]!a} is not a label", "Labels are words here.")
+            fields[column] = str(words.number([word])[0])
+        lines.append((columns.delimiter or " ").join(fields))
+    return _Block(block.number, lines)
 
 
 START = 1 << 16
@@ -207,6 +240,15 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def _is_word(text: str) -> bool:
+    """Whether it is neither empty nor a number, nor NaN."""
+    try:
+        float(text)
+    except ValueError:
+        return bool(text.strip())
+    return False
+
+
 def _table(path: Path, columns: Columns, block: _Block, kind: type[Any]) -> npt.NDArray[Any]:
     """The numbers (N, columns) of some lines: integers, or float64 from the first fraction on."""
     wanted = (len(block.lines), columns.layout.columns)
@@ -237,7 +279,8 @@ def _wrong_line(path: Path, columns: Columns, block: _Block) -> DataError:
         for field in fields:
             if not _is_number(field):
                 return DataError(
-                    f"{where}: {field[:20]!a} is not a number", "Pixels and labels are numbers."
+                    f"{where}: {field[:20]!a} is not a number",
+                    "Pixels are numbers. Labels are numbers too, unless the first one is a word.",
                 )
     last = block.number + len(block.lines) - 1
     return DataError(f"{path}: lines {block.number} to {last} are not a CSV of numbers", _HINT)

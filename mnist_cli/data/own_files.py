@@ -133,14 +133,18 @@ def _joined(root: Path, parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     check_count(root, sum(map(len, parts)))
-    labels = [part.labels for part in parts if part.labels is not None]
-    if len(labels) not in (0, len(parts)) or len({part.names for part in parts}) > 1:
+    spelled = all(part.spelled for part in parts)  # a part may lack a class
+    names = {part.names for part in parts}
+    every = tuple(sorted({name for some in names for name in some})) if spelled else parts[0].names
+    labels = [_renumbered(str(root), part, every) for part in parts if part.labels is not None]
+    if len(labels) not in (0, len(parts)) or (len(names) > 1 and not spelled):
         raise DataError(f"{root}: the parts of a split have different classes")
     return Rows(
         np.concatenate([part.images for part in parts]),
         np.concatenate(labels) if labels else None,
-        parts[0].names,
+        every,
         tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
+        spelled,
     )
 
 
@@ -160,6 +164,11 @@ def assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) ->
     for split, rows in splits.items():
         if rows.labels is not None:
             where = f"{path}, {in_words(split)}"
+            if rows.spelled != train.spelled:
+                raise DataError(
+                    f"{where}: the labels are words in one split and numbers in another",
+                    "Write the labels of both in the same way.",
+                )
             labels = own_labels.number(_renumbered(where, rows, train.names), values, where)
             arrays[split] = Arrays(rows.images, labels)
     sentences = [*remarks, *_remarks(splits)]

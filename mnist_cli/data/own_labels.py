@@ -1,16 +1,45 @@
-"""Converts the user's own labels: whole numbers of any value become classes from 0."""
+"""Converts the user's own labels: words, or whole numbers of any value, become classes from 0."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.data.records import Rows
 from mnist_cli.errors import DataError
 
+
+class Words:
+    """Numbers labels that are words, such as "zero", as they appear; :meth:`named` sorts them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, words: Iterable[str]) -> list[int]:
+        """A number for each word, the same for equal words."""
+        return [self._numbers.setdefault(word, len(self._numbers)) for word in words]
+
+    def named(self, rows: Rows) -> Rows:
+        """Rows whose labels have these numbers, with the words in order as names of the classes.
+
+        If all words are whole numbers, they become the labels.
+        """
+        if not self._numbers or rows.labels is None:
+            return rows
+        if all(word.isdecimal() and len(word) < _LONGEST for word in self._numbers):
+            return replace(rows, labels=np.array([int(one) for one in self._numbers])[rows.labels])
+        names = tuple(sorted(self._numbers))
+        places = {name: place for place, name in enumerate(names)}
+        order = np.array([places[word] for word in self._numbers], dtype=np.int64)
+        return replace(rows, labels=order[rows.labels], names=names, spelled=True)
+
+
 MOST = 2**31
+_LONGEST = 9
 _HINT = "Labels are whole numbers, one for each class."
 
 

@@ -12,13 +12,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.data.own_labels import whole
+from mnist_cli.data.own_labels import Words, whole
 from mnist_cli.data.own_table import LABELS, TableReader, named
 from mnist_cli.data.records import Rows, check_count, listed, of_pictures
 from mnist_cli.errors import DataError, DependencyError
@@ -37,7 +38,7 @@ MOST_COLUMNS = 20_000
 _MAX_THRIFT = 1 << 24
 _MAX_CONTAINER = 100_000
 _IMAGES = ("image", "img", "picture", "images")
-_LAYOUT = "The file needs a column image with the bytes of PNGs, and a column label with numbers."
+_LAYOUT = "The file needs a column image with the bytes of PNGs, and a column label with numbers or words."
 
 
 def read(path: Path) -> Rows:
@@ -159,7 +160,7 @@ def _read(path: Path, file: Any) -> Rows:
     if not ignored:
         return rows
     remark = f"columns not used: {listed(ignored)}"
-    return Rows(rows.images, rows.labels, rows.names, (*rows.remarks, remark))
+    return replace(rows, remarks=(*rows.remarks, remark))
 
 
 def _batches(file: Any, **options: Any) -> Iterator[Any]:
@@ -200,13 +201,30 @@ def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
 
 def _table(path: Path, file: Any, names: list[str]) -> Rows:
     """Rows of a file with a column per pixel."""
-    reader = TableReader(path, named(path, names), lambda row: f"{path}: row {row}")
+    layout, words = named(path, names), Words()
+    reader = TableReader(path, layout, lambda row: f"{path}: row {row}")
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{path} has {len(names):,} columns; {MOST_COLUMNS:,} are supported")
     for batch in _batches(file):
-        columns = [_numbers(path, one) for one in batch.columns]
+        columns = [
+            _label_numbers(path, one, words) if number == layout.label else _numbers(path, one)
+            for number, one in enumerate(batch.columns)
+        ]
         reader.add(np.column_stack(columns))
-    return reader.rows()
+    return words.named(reader.rows())
+
+
+def _label_numbers(path: Path, column: Any, words: Words) -> npt.NDArray[Any]:
+    """A column of labels (N,): numbers, or words as :class:`Words` numbers them."""
+    import pyarrow.types as types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if column.null_count or not (types.is_string(kind) or types.is_large_string(kind)):
+        return _numbers(path, column)
+    names = column.to_pylist()
+    if not all(map(str.strip, names)):
+        raise DataError(f"{path} has an empty label", _LAYOUT)
+    return np.array(words.number(names), dtype=np.int64)
 
 
 def _numbers(path: Path, column: Any) -> npt.NDArray[Any]:
@@ -233,6 +251,7 @@ class _Pictures:
         self._images = bytearray()  # grows in place: the count may be false
         self._claimed = count
         self._labels: list[npt.NDArray[np.int64]] = []
+        self._words = Words()
         self._others = 0
         self._changes = Counter[str]()
         self._count = 0
@@ -244,7 +263,7 @@ class _Pictures:
         start = self._count
         column = pictures.field("bytes") if types.is_struct(pictures.type) else pictures
         if labels is not None:
-            numbers = _numbers(self._path, labels)
+            numbers = _label_numbers(self._path, labels, self._words)
             self._labels.append(whole(numbers, self._place, start))
         check_count(self._path, start + len(column))
         for value in column:
@@ -277,4 +296,4 @@ class _Pictures:
         if self._others:
             sizes = f"{self._others:,} of {self._count:,} images are not 28×28: {IN_WORDS}"
             remarks = (*remarks, sizes)
-        return Rows(images, labels, names, remarks)
+        return self._words.named(Rows(images, labels, names, remarks))

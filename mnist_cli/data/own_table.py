@@ -45,6 +45,12 @@ class Layout:
     start: int
     side: int
 
+    def labels(self) -> tuple[int, ...]:
+        """The columns that may be the label."""
+        if self.label == UNKNOWN:
+            return self.start, self.columns - 1
+        return () if self.label is None else (self.label,)
+
 
 def unnamed(path: Path, count: int) -> Layout:
     """The layout of a table without names.

@@ -98,6 +98,7 @@ class Rows:
         images: (N, 28, 28), uint8, scaled to that size if the file has another.
         labels: (N,), whole numbers of any value; None if the file has none.
         names: of the labels from 0, if the file has them.
+        spelled: whether the file has the names in place of the labels.
         remarks: one sentence for each guess or change.
     """
 
@@ -105,6 +106,7 @@ class Rows:
     labels: npt.NDArray[np.int64] | None
     names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    spelled: bool = False
 
     def __len__(self) -> int:
         return len(self.images)

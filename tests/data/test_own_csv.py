@@ -141,6 +141,38 @@ def test_the_whole_set(tmp_path: Path) -> None:
     assert data.in_words().startswith("3 classes, training + test images: 3 8 + 2, ")
 
 
+NAMES = np.array(["two", "one", "zero"])
+
+
+@pytest.mark.parametrize(
+    ("names", "at", "between"),
+    [
+        (["label", *PIXELS], 0, ","),
+        ([*PIXELS, "character"], 784, ";"),
+        ([], 784, ","),
+        ([], 0, " "),
+    ],
+)
+def test_labels_may_be_words(
+    tmp_path: Path, names: list[str], at: int, between: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_csv, "BLOCK", 20_000)
+    table = np.insert(flat().astype(object), at, NAMES[LABELS], axis=1)
+    root = folder(tmp_path, train__csv=text(table, names, "%s", between), test__csv="")
+    folder(root, test__csv=text(table[LABELS > 0], names, "%s", between))
+    data = own_data.read_own(root)
+    assert data.spec.classes == ("one", "two", "zero")
+    assert np.array_equal(np.array(data.spec.classes)[data.train.labels], NAMES[LABELS])
+    assert np.array_equal(data.train.images, IMAGES)
+    assert np.array_equal(data.test.labels, data.train.labels[LABELS > 0])
+    for wrong, words in (("", "line"), ("nan", "'nan' is not a label")):
+        table[7, at] = wrong
+        folder(root, test__csv=text(table, names, "%s", between))
+        assert words in refusal(root)
+    folder(root, test__csv=KAGGLE)
+    assert "words in one split and numbers in another" in refusal(root)
+
+
 FIRST, REST = KAGGLE.split("\n", 1)
 LINE = REST.split("\n", 1)[0]
 

@@ -96,6 +96,27 @@ def test_columns_of_pixels(tmp_path: Path) -> None:
     assert np.array_equal(rows.labels, Y)
 
 
+@pytest.mark.parametrize("pixels", [False, True])
+def test_labels_may_be_words(tmp_path: Path, pixels: bool) -> None:
+    """OpenML's MNIST has the digits as a dictionary of strings; shards may lack a class."""
+    columns = {f"pixel{n}": X.reshape(30, 784)[:, n] for n in range(784)}
+    table = pa.table(columns if pixels else {"image": structs(list(map(png, X)))})
+
+    def labelled(names: list[str]) -> pa.Table:
+        return table.append_column("class", pa.array(np.array(names)[Y]).dictionary_encode())
+
+    pq.write_table(labelled(["0", "10", "9"]), tmp_path / "x.parquet")
+    data = own_data.read_own(tmp_path / "x.parquet")
+    assert data.counts() == [("0", 8, 2), ("9", 8, 2), ("10", 8, 2)]
+    ordered = labelled(["two", "one", "zero"]).take(np.argsort(Y, kind="stable"))
+    for part in range(2):
+        path = tmp_path / f"train-0000{part}-of-00002.parquet"
+        pq.write_table(ordered.slice(12 * part, 12 + 6 * part), path)
+    data = own_data.read_own(tmp_path)
+    assert data.spec.classes == ("one", "two", "zero")
+    assert np.bincount(data.train.labels).tolist() == [8, 8, 8]
+
+
 def test_rows_without_labels(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "test.parquet", labels=None)
     assert np.array_equal(own_files.read_images(path).images, X)
@@ -111,7 +132,8 @@ BAD = {
     "a PNG bomb": ({"image": structs([png_bomb()] * 5), "label": FIVE}, "row 0 would unpack"),
     "no bytes": ({"image": structs([None] * 5), "label": FIVE}, "row 0 has no picture"),
     "text": ({"image": ["a"] * 5, "label": FIVE}, "the column image holds string, not pictures"),
-    "names": ({"image": structs([png(X[0])] * 5), "label": ["a"] * 5}, "has string where"),
+    "bytes": ({"image": structs([png(X[0])] * 5), "label": [b"a"] * 5}, "has binary where"),
+    "no word": ({"image": structs([png(X[0])] * 5), "label": ["a"] * 4 + [" "]}, "an empty label"),
     "a gap": ({"image": structs([png(X[0])] * 5), "label": [1, None, 2, 3, 4]}, "an empty value"),
     "two labels": (
         {"image": structs([png(X[0])] * 5), "label": FIVE, "digit": FIVE},
