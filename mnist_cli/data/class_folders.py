@@ -7,6 +7,7 @@ Folders made by programs and systems, such as the runs of this program, are not 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.records import MAX_IMAGES, check_count, listed
 from mnist_cli.data.split_names import SplitPart, in_words, split_of
 from mnist_cli.errors import DataError
@@ -65,7 +67,7 @@ def find(root: Path) -> Layout:
         _refuse_nested(place, folders)
     inside = folders_of(_inmost(splits["train"])) if "train" in splits else folders
     if not inside:
-        raise DataError(f"{place} holds {_instead(place)}", _LAYOUT)
+        raise _named(place, f"{place} holds {_instead(place)}")
     other = Counter[str]()
     classes = {one.name: _pictures(one, other) for one in _ordered(inside)}
     _require_pictures(inside[0].parent, classes)
@@ -94,30 +96,23 @@ def folders_of(folder: Path) -> list[Path]:
 
 def _is_no_class(folder: Path) -> bool:
     name = folder.name
-    return (
-        name.startswith((".", "__"))
-        or name.lower() in _NO_CLASSES
-        or (folder / "pyvenv.cfg").is_file()
-        or holds_runs(folder)
-    )
+    if name.startswith((".", "__")) or name.lower() in _NO_CLASSES:
+        return True
+    try:
+        return (folder / "pyvenv.cfg").is_file() or holds_runs(folder)
+    except PermissionError:  # reading its pictures will say so
+        return False
 
 
 def holds_runs(folder: Path) -> bool:
     """Whether it is a run directory of this program, or a folder of run directories."""
     return _is_run(folder) or any(
-        _RUN.fullmatch(one.name) and _is_run(one) for one in _subfolders(folder)
+        one.is_dir() and _RUN.fullmatch(one.name) and _is_run(one) for one in folder.iterdir()
     )
 
 
 def _is_run(folder: Path) -> bool:
     return sum((folder / name).is_file() for name in _RUN_FILES) > 1
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return [one for one in folder.iterdir() if one.is_dir()]
-    except PermissionError:  # reading its pictures will say so
-        return []
 
 
 def _place(root: Path) -> Path:
@@ -250,10 +245,27 @@ def _raise(error: OSError) -> None:
 def _require_pictures(folder: Path, classes: Files) -> None:
     empty = [name for name, files in classes.items() if not files]
     if empty:
-        raise DataError(
-            f"{folder}: no images in the folder{'s' if len(empty) > 1 else ''} {listed(empty)}",
-            _LAYOUT,
+        plural = "s" if len(empty) > 1 else ""
+        raise _named(
+            folder / empty[0], f"{folder}: no images in the folder{plural} {listed(empty)}"
         )
+
+
+def _named(folder: Path, message: str) -> DataError:
+    """The error that a folder has no images; names its first file that is data of another kind."""
+    files = (one for one in sorted(folder.iterdir()) if not one.name.startswith("."))
+    for path in itertools.islice(filter(_has_bytes, files), LISTED):
+        try:
+            kind_of(path)
+        except DataError as error:
+            return DataError(f"{message}. {error.message}", error.hint or _LAYOUT)
+        except OSError:
+            continue
+    return DataError(message, _LAYOUT)
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.is_file() and not is_picture_name(path) and path.stat().st_size > 0
 
 
 def _tested(test: Path, classes: Files, other: Counter[str]) -> Files:

@@ -21,9 +21,9 @@ GZIP = b"\x1f\x8b"
 START = 4096
 """Number of bytes that are examined; a tar names its kind after 257."""
 
-_PICKLE = (
-    "The images of mnist.pkl.gz are MNIST's: `mnist data fetch mnist` downloads them. If you trust "
-    "the file, these two lines convert it:\n"
+_MNIST_PICKLE = (
+    "Its images are MNIST's: `mnist data fetch mnist` downloads them. If you trust the file, these "
+    "two lines convert it:\n"
     'import gzip, numpy, pickle; t, v, s = pickle.load(gzip.open("mnist.pkl.gz"), encoding="bytes")\n'
     'numpy.savez("mnist.npz", x_train=t[0], y_train=t[1], x_val=v[0], y_val=v[1], x_test=s[0], '
     "y_test=s[1])"
@@ -32,7 +32,13 @@ _SAVEZ = (
     'Load it with {reader}, and save it with numpy.savez("data.npz", x_train=…, y_train=…, '
     "x_test=…, y_test=…)."
 )
+_PICKLE = "MNIST itself: `mnist data fetch mnist`. Only if you trust the file: " + _SAVEZ.format(
+    reader="pickle.load or joblib.load"
+)
 _UNPACK = "Unpack it, and name the folder or file inside."
+_TO_PARQUET = (
+    "Write it as Parquet: pyarrow.parquet.write_table, or datasets.load_from_disk and to_parquet."
+)
 _IS_PICTURE = "`mnist predict` classifies pictures; a data set has a folder of them for each class."
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -43,7 +49,8 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"MATLAB 5.0 MAT-file", "is a MATLAB file", _SAVEZ.format(reader="scipy.io.loadmat")),
     (b"MATLAB 7.3 MAT-file", "is a MATLAB file", _SAVEZ.format(reader="h5py.File")),
     (b"\x93NUMPY", "is a NumPy array (.npy)", _SAVEZ.format(reader="numpy.load")),
-    (b"ARROW1", "is an Arrow file", "Write it as Parquet: pyarrow.parquet.write_table."),
+    (b"ARROW1", "is an Arrow file", _TO_PARQUET),
+    (b"\xff\xff\xff\xff", "is an Arrow stream", _TO_PARQUET),
     (b"SQLite format 3\0", "is an SQLite database", "Export its table as CSV."),
     (b"BZh", "is compressed with bzip2", _UNPACK),
     (b"\xfd7zXZ\0", "is compressed with xz", _UNPACK),
@@ -105,7 +112,10 @@ def _of_content(path: Path, start: bytes) -> FileKind:
         if start.startswith(magic):
             raise DataError(f"{path} {what}", way_out)
     if (start[:1] == b"\x80" and start[1:2] < b"\x06") or _TEXT_PICKLE.match(start):
-        raise DataError(f"{path} is a pickle, which can run code when it is read: refused", _PICKLE)
+        raise DataError(
+            f"{path} is a pickle, which can run code when it is read: refused",
+            _MNIST_PICKLE if path.name.startswith("mnist.pkl") else _PICKLE,
+        )
     if start[257:262] == b"ustar":
         raise DataError(f"{path} is a tar archive", _UNPACK)
     # A length of 8 bytes, its checksum of 4, then the first field of a protocol buffer.

@@ -170,14 +170,18 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
 def _picture_folders(path: Path) -> list[Path]:
     """The folders that hold pictures, in at most two further levels.
 
-    None without Pillow, or without the permission to look into all folders.
+    None without Pillow. Folders without the permission to look into them do not count.
     """
     try:
         from mnist_cli.data import class_folders
-
-        return [one for one in class_folders.folders_of(path) if class_folders.holds_pictures(one)]
-    except (ImportError, PermissionError):
+    except ImportError:
         return []
+    found = []
+    for one in class_folders.folders_of(path):
+        with contextlib.suppress(PermissionError):
+            if class_folders.holds_pictures(one):
+                found.append(one)
+    return found
 
 
 def _prefers_pictures(path: Path) -> bool:

@@ -51,6 +51,24 @@ def test_a_folder_of_folders_of_classes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("training.pt", b"PK\3\4", "training.pt is a damaged zip"),
+        ("train_images.npy", b"\x93NUMPY\1\0", "train_images.npy is a NumPy array"),
+        ("train/data-00000-of-00001.arrow", b"\xff" * 4, "is an Arrow stream"),
+        ("data/mnist.pkl", b"\x80\4", "mnist.pkl is a pickle"),
+    ],
+)
+def test_data_of_another_kind_are_named(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / name).with_name("README").write_text("About these data.")
+    assert words in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("train", "test"),
     [
         ("train", "test"),

@@ -51,7 +51,10 @@ def tarred() -> bytes:
 WHOLE = ((X, Y), (X, Y), (X, Y))
 ARFF = b"% MNIST\n% of OpenML\n@RELATION mnist_784\n@ATTRIBUTE pixel1 real\n"
 KINDS: dict[str, tuple[bytes, list[str]]] = {
-    "a pickle": (gzip.compress(pickle.dumps(WHOLE)), ["is a pickle", "mnist data fetch", "savez"]),
+    "a pickle": (
+        gzip.compress(pickle.dumps(WHOLE)),
+        ["is a pickle", "mnist data fetch", "joblib", "savez"],
+    ),
     "an old pickle": (pickle.dumps({"x": [1]}, protocol=0), ["is a pickle"]),
     "a pickle of Python 2": (gzip.compress(pickle.dumps(WHOLE, protocol=2)), ["is a pickle"]),
     "MATLAB": (buffered(lambda f: savemat(f, {"x": X})), ["MATLAB", "scipy.io.loadmat"]),
@@ -80,6 +83,7 @@ KINDS: dict[str, tuple[bytes, list[str]]] = {
     "UTF-16": ("label,pixel0\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
     "SQLite": (b"SQLite format 3\0" + bytes(100), ["SQLite"]),
     "Arrow": (b"ARROW1\0\0" + bytes(100), ["Arrow", "Parquet"]),
+    "an Arrow stream": (b"\xff" * 4 + bytes(100), ["Arrow", "Parquet"]),
     "nothing": (b"", ["is empty"]),
     "noise": (bytes(range(7, 107)), ["is not a CSV", "07 08 09 0a"]),
     "a broken gzip": (b"\x1f\x8b" + bytes(50), ["gzip stream is damaged"]),

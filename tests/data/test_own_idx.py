@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_files import both_splits, idx_arrays, idx_folder, refusal
+from own_files import both_splits, idx_arrays, idx_folder, picture_folder, refusal
 from systems import needs_permissions
 
 from mnist_cli.data import own_data
@@ -37,7 +37,8 @@ def test_what_may_not_be_read_beside_the_files_stops_nothing(tmp_path: Path) -> 
     folder = both_splits(tmp_path / "x", size=(28, 28))
     (folder / "private").mkdir(mode=0)
     (folder / "notes.csv").touch(mode=0)
-    assert own_data.read_own(folder).remarks == ()
+    picture_folder(folder / "pictures", 1)
+    assert own_data.read_own(folder).remarks == ("not used: pictures/",)
 
 
 def test_of_28_by_28_every_byte_is_kept_and_the_figures_are_exact(tmp_path: Path) -> None:
