@@ -147,6 +147,9 @@ def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
             raise DataError(f"{path}: {known[key]} and {name} are both {key[0]} {key[1]}", _HINT)
         if key is not None:
             known[key] = name
+    words = set(_words(path.stem))
+    if len(names) == 1 and not known and words & _IMAGES and words & _SPLITS.keys():
+        known["train", "images"] = names[0]  # the images of a pair
     if not any(kind == "images" for _, kind in known):
         shown = listed([ascii(name)[1:-1] for name in names], 8)
         raise DataError(f"{path} has no array of images by a known name: {shown}", _HINT)

@@ -64,6 +64,8 @@ def test_images_and_labels_in_files_of_their_own(tmp_path: Path, images: str, la
     data = own_data.read_own(tmp_path)
     assert np.array_equal(data.train.images, X)
     assert np.array_equal(data.test.labels, TEST_Y)
+    rows = own_files.read_images(tmp_path / f"{images.format('test')}.npz")
+    assert np.array_equal(rows.images, TEST_X)
     np.savez(tmp_path / images.format("train"), TEST_X)
     assert "12 images" in refusal(tmp_path)
     np.savez(tmp_path / images.format("train"), X, Y)
