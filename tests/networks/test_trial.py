@@ -163,6 +163,7 @@ def test_a_forward_that_changes_the_state_dict(
             "returns different scores for the same images each time",
         ),
         ("", f"({FC}.softmax(1) - {FC})", "returns probabilities, not logits"),
+        ("", f"({FC}.sigmoid() - {FC})", "returns probabilities, not logits"),
         ("", f"({FC}.log_softmax(0) - {FC})", "depend on the other images of the batch"),
         ("", f"({FC}.T.reshape({FC}.shape) - {FC})", "depend on the other images of the batch"),
         ("torch.manual_seed(1)", "0", "seeds torch's generator when it is built"),
