@@ -112,7 +112,14 @@ class _Pace:
 
 
 class Calls(Observer):
-    """Calls the callbacks of one run; :meth:`of` is a context manager that begins and ends them."""
+    """Calls the callbacks of one run; as a context manager, it begins and ends them.
+
+    Args:
+        session: the run, before its first step.
+        callbacks: the callbacks; only the leading rank calls them.
+        group: the sweep that the run belongs to, if any.
+        note: shows a message to the user.
+    """
 
     def __init__(
         self,
@@ -122,39 +129,32 @@ class Calls(Observer):
         note: Callable[[str], None],
     ) -> None:
         self._session = session
-        self._callbacks = callbacks
+        self._callbacks = callbacks if session.compute.ranks.leads else ()
         self._started: list[Callback] = []
         self._run = _observed(session, group, note)
         self._note = note
         self._paces: list[_Pace] = []
-        self._follows_epochs = any(_listens(one, "on_epoch") for one in callbacks)
+        self._follows_epochs = any(_listens(one, "on_epoch") for one in self._callbacks)
 
-    @classmethod
-    @contextlib.contextmanager
-    def of(
-        cls,
-        session: Session,
-        callbacks: Sequence[Callback],
-        group: str,
-        note: Callable[[str], None],
-    ) -> Iterator[Calls]:
-        """Start the callbacks; if the block raises, call ``on_error`` of those that were started.
+    def __enter__(self) -> Calls:
+        """Start the callbacks, and call ``on_error`` of those that were started if one raises.
 
-        Args:
-            session: the run, before its first step.
-            callbacks: the callbacks; only the leading rank calls them.
-            group: the sweep that the run belongs to, if any.
-            note: shows a message to the user.
+        Not a generator: one turns a callback's StopIteration into a RuntimeError.
         """
-        calls = cls(session, callbacks if session.compute.ranks.leads else (), group, note)
         try:
-            calls._start()
-            yield calls
+            self._start()
         except BaseException as error:
-            calls._call_on_error(error)
+            self.__exit__(type(error), error, None)
             raise
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Call ``on_error`` of the callbacks that were started and not ended, if the block raises."""
+        try:
+            if error is not None:
+                self._call_on_error(error)
         finally:
-            calls._run.let_go()
+            self._run.let_go()
 
     def _start(self) -> None:
         for one in self._callbacks:

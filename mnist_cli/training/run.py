@@ -170,7 +170,7 @@ def drive(session: Session, request: RunRequest) -> Summary | None:
         Stopped: a signal came, in training or before the test set was read.
     """
     ranks = session.compute.ranks
-    callbacks = Calls.of(session, request.callbacks, request.group, request.note)
+    callbacks = Calls(session, request.callbacks, request.group, request.note)
     with stop_on_signals(request.insist) as stop, callbacks as calls:
         _follow(session, stop, (*request.observers, calls), warns=not request.dry_run)
         stop.signal = ranks.agree(stop.signal)

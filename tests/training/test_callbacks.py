@@ -79,10 +79,12 @@ def stop_at(method: str, number: int) -> Callable[[str, int], Any]:
     return lambda name, count: True if (name, count) == (method, number) else None
 
 
-def fail_at(method: str, number: int = 1) -> Callable[[str, int], Any]:
+def fail_at(
+    method: str, number: int = 1, kind: type[Exception] = ZeroDivisionError
+) -> Callable[[str, int], Any]:
     def act(name: str, count: int) -> None:
         if (name, count) == (method, number):
-            raise ZeroDivisionError(f"{name} {count}")
+            raise kind(f"{name} {count}")
 
     return act
 
@@ -272,15 +274,16 @@ def test_the_clock_of_the_training_stands_still_in_a_callback(tmp_path: Path) ->
     assert still == [True] * 6
 
 
+@pytest.mark.parametrize("kind", [ZeroDivisionError, StopIteration])
 @pytest.mark.parametrize(
     ("method", "number", "steps"),
     [("start", 1, None), ("step", 2, 2), ("step", 4, 4), ("epoch", 1, 3), ("end", 1, 6)],
 )
 def test_a_callback_that_raises_ends_the_run_and_the_others_are_told(
-    tmp_path: Path, method: str, number: int, steps: int | None
+    tmp_path: Path, method: str, number: int, steps: int | None, kind: type[Exception]
 ) -> None:
-    first, failing, last = Recorder(), Recorder(fail_at(method, number)), Recorder()
-    with pytest.raises(ZeroDivisionError, match=f"{method} {number}") as caught:
+    first, failing, last = Recorder(), Recorder(fail_at(method, number, kind)), Recorder()
+    with pytest.raises(kind, match=f"{method} {number}") as caught:
         train(tmp_path, first, failing, last)
     if method == "end":
         assert [one.names[-1] for one in (first, failing, last)] == ["end"] * 3
