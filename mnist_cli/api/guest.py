@@ -19,6 +19,7 @@ from mnist_cli.devices.device import resolve_precision
 from mnist_cli.devices.memory import is_out_of_memory
 from mnist_cli.errors import UsageError
 from mnist_cli.inference.scorer import Scorer
+from mnist_cli.networks.ensemble import Ensemble
 from mnist_cli.networks.score_form import WARNING, are_probabilities
 from mnist_cli.networks.source import reason
 from mnist_cli.networks.stated import stated_by
@@ -49,9 +50,11 @@ class Guest(nn.Module):
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
             if is_out_of_memory(error):
                 raise
+            lower = torch.is_autocast_enabled(images.device.type)
             raise UsageError(
                 f"{label} cannot classify images {tuple(images.shape)}: {reason(error)}",
-                "A module maps images (N, 1, 28, 28) to scores (N, classes).",
+                "A module maps images (N, 1, 28, 28) to scores (N, classes)."
+                + " If it cannot compute in lower precision, pass precision='fp32'." * lower,
             ) from error
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
@@ -94,7 +97,7 @@ def visiting(
         name = module.precision if precision is None else name
     with _kept(module):
         yield Scorer(
-            network.guest if plain and isinstance(module, Classifier) else network,
+            network.guest if plain and isinstance(network.guest, Ensemble) else network,
             device,
             Normalisation(*own),
             resolve_precision(name, device),

@@ -156,6 +156,13 @@ def test_modules_that_do_not_classify(result: Any, message: str) -> None:
         mnist.evaluate(Shaped(result), dataset="digits")
 
 
+def test_a_loaded_network_that_fails_in_its_precision(run: Run) -> None:
+    model = mnist.load(run, precision="bf16")
+    model.network = Shaped(RuntimeError("expected Float"))
+    with pytest.raises(errors.UsageError, match=r"Float\n.*, pass precision='fp32'"):
+        mnist.evaluate(model)
+
+
 def test_scores_that_are_not_finite() -> None:
     model = Shaped(lambda images: torch.full((len(images), 10), torch.nan))
     with pytest.raises(errors.NonFiniteError, match="Shaped: the network's outputs"):
