@@ -146,7 +146,7 @@ class Runs(list[Run]):
 
     def _rows(self) -> list[tuple[str, ...]]:
         """The newest runs: number, folder, network, data set, what sets it apart, result."""
-        records = [run.record for run in self[-MOST_SHOWN:]]
+        records = [listing.read_run(run.path) for run in self[-MOST_SHOWN:]]
         apart = listing.distinctions(records)
         return [
             (

@@ -157,6 +157,8 @@ def read_run(path: Path) -> RunRecord:
     run, config = RunDirectory(path), {}
     files = (run.config, run.environment, run.metrics, run.summary)
     try:
+        if not is_there(path):
+            raise _GarbledError("the folder was removed")
         if not run_number(path) and not any(map(is_regular, (*files, run.last))):
             return RunRecord(path=path, state=FOREIGN, problem="it holds none of a run's files")
         config = _table(run.config, tomllib.loads)

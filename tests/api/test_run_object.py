@@ -129,6 +129,9 @@ def test_a_run_that_is_gone_still_shows_itself(tmp_path: Path) -> None:
     gone = Run(tmp_path / "0009-gone")
     assert "no such run" in repr(gone)
     assert "no such run" in gone._repr_html_()
+    runs = type(mnist.list_runs())([gone])
+    assert "0009-gone  unreadable" in repr(runs)
+    assert ">unreadable<" in runs._repr_html_()
 
 
 def test_a_long_list_shows_the_newest(run: Run) -> None:
