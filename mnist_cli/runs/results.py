@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,8 +111,9 @@ class EpochResult:
         """The inverse of :meth:`to_plain`."""
         val = None
         if plain["val_count"] is not None:
-            figures = float(plain["val_loss"]), float(plain["val_accuracy"])
-            val = Score(*figures, int(plain["val_count"]))
+            loss = _number_or_none(plain["val_loss"])
+            accuracy, count = float(plain["val_accuracy"]), int(plain["val_count"])
+            val = Score(math.nan if loss is None else loss, accuracy, count)
         return cls(
             epoch=int(plain["epoch"]),
             step=int(plain["step"]),
@@ -192,6 +194,15 @@ def metric_rows(
     of_epochs = [(one.epoch, 1, one.step, {"kind": EPOCH} | one.to_plain()) for one in epochs]
     for *_, plain in sorted([*of_steps, *of_epochs], key=lambda row: row[:3]):
         yield plain
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as a line of ``metrics.jsonl``; JSON has no NaN and no infinity, so they become null."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+    return json.dumps(finite, allow_nan=False) + "\n"
 
 
 def _number_or_none(value: Any) -> float | None:

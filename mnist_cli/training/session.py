@@ -32,7 +32,7 @@ from mnist_cli.devices.device import compute_settings, describe
 from mnist_cli.devices.memory import ask_for_room, explain_out_of_memory
 from mnist_cli.errors import CheckpointError, NonFiniteError
 from mnist_cli.runs.directory import RunDirectory
-from mnist_cli.runs.results import Score, StepRow, metric_rows
+from mnist_cli.runs.results import Score, StepRow, line_of, metric_rows
 from mnist_cli.training import graphed, snapshot
 from mnist_cli.training.compute import Compute
 from mnist_cli.training.halving import threads_in_all, threads_of_each
@@ -248,8 +248,8 @@ class Session:
     def _write_metrics(self) -> None:
         if self.compute.ranks.leads:
             with self.state.clock.paused():
-                rows = map(json.dumps, metric_rows(self.steps, self.state.history))
-                atomic_write(self.run.metrics, "".join(f"{row}\n" for row in rows))
+                rows = metric_rows(self.steps, self.state.history)
+                atomic_write(self.run.metrics, "".join(map(line_of, rows)))
 
     @property
     def steps(self) -> list[StepRow]:

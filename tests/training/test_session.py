@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import tomllib
@@ -27,6 +28,8 @@ from mnist_cli.errors import (
     OutOfMemory,
     OutputError,
 )
+from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.history import read_metrics
 from mnist_cli.runs.results import EpochResult
 from mnist_cli.training.guard import DeferredGuard
 from mnist_cli.training.loop import StepResult
@@ -217,6 +220,17 @@ def test_a_step_whose_weights_overflow(tmp_path: Path, lr: float, message: str, 
     with pytest.raises(NonFiniteError, match=message):
         run(session_in(tmp_path, config(model="conv2", lr=lr, max_steps=1, val_size=0)))
     assert document(tmp_path / "last.pt")["position"]["step"] == saved
+
+
+def test_a_validation_loss_that_is_not_finite_is_null_in_the_metrics(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match="the test loss is nan"):
+        run(session_in(tmp_path, config(model="conv2", lr=1e36, max_steps=1)))
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    strict = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert (strict[-1]["val_loss"], strict[-1]["val_count"]) == (None, 6)
+    val = read_metrics(RunDirectory(tmp_path)).epochs[-1].val
+    assert val is not None
+    assert math.isnan(val.loss)
 
 
 def test_no_checkpoint_is_written_once_a_deferred_guard_has_seen_a_bad_step(tmp_path: Path) -> None:
