@@ -31,7 +31,7 @@ def read_metrics(run: RunDirectory) -> Metrics:
     if path.exists() and not path.is_file():
         raise CheckpointError(f"cannot read {path}: it is not a file")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors add the mark
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{run.path} has no {path.name}: it is not a run directory", "Name a run directory."
@@ -39,7 +39,7 @@ def read_metrics(run: RunDirectory) -> Metrics:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise CheckpointError(f"cannot read {path}: {reason}") from error
-    rows = [_row(path, number, line) for number, line in enumerate(lines, 1)]
+    rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line]
     return Metrics(
         tuple(row for row in rows if isinstance(row, EpochResult)),
         tuple(row for row in rows if isinstance(row, StepRow)),

@@ -228,7 +228,7 @@ def _table(path: Path, parse: Callable[[str], object]) -> dict[str, Any]:
     if not is_regular(path):
         raise _GarbledError(f"{path.name} is not a file")
     try:
-        plain = json.dumps(parse(path.read_text(encoding="utf-8")), default=str)
+        plain = json.dumps(parse(path.read_text(encoding="utf-8-sig")), default=str)
         found = json.loads(plain, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise _GarbledError(f"{path.name} is garbled: {error!s:.100}") from error

@@ -324,7 +324,7 @@ def _numbers(folder: Path) -> list[int]:
 def _stored(folder: Path) -> dict[str, Any]:
     """The content of ``sweep.json``; empty if none, or if it is garbled: it is written anew."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        found = json.loads((folder / "sweep.json").read_text(encoding="utf-8-sig"))
         if isinstance(found, dict) and isinstance(found.get("plan"), str):
             return found
     return {}

@@ -142,6 +142,15 @@ def test_a_garbled_file_is_named(tmp_path: Path, name: str, content: str | bytes
     assert run.model == ("" if name == "config.toml" else "conv4")
 
 
+def test_files_that_an_editor_saved_again(tmp_path: Path) -> None:
+    folder = make(tmp_path, "0001-mnist-conv4", summary=ended(0.99))
+    before = read_run(folder).model_copy(update={"written": None})
+    for name in BROKEN:
+        text = (folder / name).read_bytes().replace(b"\n", b"\r\n")
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + text + b"\r\n")
+    assert read_run(folder).model_copy(update={"written": None}) == before
+
+
 @needs_posix
 @pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "summary.json"])
 def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
