@@ -47,8 +47,9 @@ def progress_shown(wanted: bool) -> Observer:
         return Observer()
     if in_notebook():
         return NotebookProgress()
-    # A program without a console has no stderr, and somebody's own may only write.
-    return TerminalProgress() if hasattr(sys.stderr, "isatty") else Observer()
+    # A program without a console has no stderr, or a closed one, and somebody's own may only write.
+    closed = getattr(sys.stderr, "closed", False)
+    return TerminalProgress() if hasattr(sys.stderr, "isatty") and not closed else Observer()
 
 
 def in_notebook() -> bool:

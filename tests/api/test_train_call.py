@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import signal
@@ -399,7 +400,11 @@ def test_nothing_is_printed_without_progress(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("stderr", [None, types.SimpleNamespace(write=len)])
+CLOSED = io.StringIO()
+CLOSED.close()
+
+
+@pytest.mark.parametrize("stderr", [None, CLOSED, types.SimpleNamespace(write=len)])
 def test_no_progress_where_there_is_no_console(
     stderr: Any, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
