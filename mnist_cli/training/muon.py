@@ -24,6 +24,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd polynomial that brings singular values near 1, from Jordan et al."""
 
 SMALLEST_NORM = 1e-7
+SMALL = 2**15
+"""The most values of a matrix that a CPU multiplies faster in float32."""
 
 
 class Muon(Optimizer):
@@ -104,7 +106,10 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly, in bfloat16: Newton-Schulz iterations.
+    """The nearest semi-orthogonal matrices, roughly, by Newton-Schulz iterations.
+
+    They compute in bfloat16, but a CPU's small matrices in float32: there it takes a third of the
+    time.
 
     Args:
         matrices: (rows, columns) or (N, rows, columns). After the usual five iterations their
@@ -114,7 +119,8 @@ def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     product = torch.addmm if matrices.ndim == 2 else torch.baddbmm
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.bfloat16()
+    small = matrices.device.type == "cpu" and matrices.shape[-2:].numel() <= SMALL
+    x = matrices.float() if small else matrices.bfloat16()
     x = x.mT if tall else x
     x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=SMALLEST_NORM)
     for _ in range(iterations):

@@ -313,30 +313,30 @@ def test_two_threads_move_muons_matrices_to_the_same_bits() -> None:
     assert torch.equal(moved[0], moved[2])
 
 
-@pytest.mark.parametrize("shape", [(8, 3, 5), (32, 1, 3, 3), (6, 4, 3, 3), (4, 2, 3, 2, 3)])
+@pytest.mark.parametrize(
+    "shape", [(8, 3, 5), (32, 1, 3, 3), (6, 4, 3, 3), (4, 2, 3, 2, 3), (200, 20, 3, 3)]
+)
 def test_muon_moves_filters_as_rows_of_a_matrix(shape: tuple[int, ...]) -> None:
     """As torch's Muon moves the matrix; and each member of an ensemble on its own."""
     torch.manual_seed(0)
-    values = {"lr": 0.1, "momentum": 0.7, "weight_decay": 0.1}
-    starts, gradients = torch.randn(2, *shape), torch.randn(2, *shape)
-    singles = [nn.Parameter(start.clone()) for start in starts]
+    given = {"lr": 0.1, "momentum": 0.7, "weight_decay": 0.0}
+    gradients = torch.randn(2, *shape)
+    single, stack = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(2, *shape))
+    matrices = [nn.Parameter(torch.zeros(shape).flatten(1)) for _ in gradients]
     if len(shape) == 4:
-        singles[0].data = singles[0].data.contiguous(memory_format=torch.channels_last)
-    stack = nn.Parameter(starts.clone())
-    matrices = [nn.Parameter(start.flatten(1)) for start in starts]
-    stack.grad = gradients.clone()
-    for one, matrix, gradient in zip(singles, matrices, gradients, strict=True):
-        one.grad, matrix.grad = gradient.clone(), gradient.flatten(1)
-    ours = config(optimizer="muon", muon_filters=True, **values)
-    for optimizer in (
-        *build_optimizers(ours, singles),
-        *build_optimizers(ours.model_copy(update={"ensemble": 2}), [stack]),
-        torch.optim.Muon(matrices, **values, adjust_lr_fn="match_rms_adamw"),
-    ):
-        optimizer.step()
-    for one, member, matrix in zip(singles, stack, matrices, strict=True):
-        torch.testing.assert_close(one.flatten(1), matrix)
-        torch.testing.assert_close(member.flatten(1), matrix)
+        single.data = single.data.contiguous(memory_format=torch.channels_last)
+    single.grad, stack.grad = gradients[0].clone(), gradients.clone()
+    for matrix, gradient in zip(matrices, gradients, strict=True):
+        matrix.grad = gradient.flatten(1)
+    settings = config(optimizer="muon", muon_filters=True, **given)
+    build_optimizers(settings, [single])[0].step()
+    build_optimizers(settings.model_copy(update={"ensemble": 2}), [stack])[0].step()
+    torch.optim.Muon(matrices, **given, adjust_lr_fn="match_rms_adamw").step()
+    values = {**given, "nesterov": True, "ns_steps": 5}
+    exact = [muon_in_float64([gradient.flatten(1)], values) for gradient in gradients]
+    assert_as_accurate(single.flatten(1), matrices[0], exact[0])
+    for member, matrix, far in zip(stack, matrices, exact, strict=True):
+        assert_as_accurate(member.flatten(1), matrix, far)
 
 
 def test_muon_decays_weights_as_torchs_does() -> None:
