@@ -28,7 +28,9 @@ FITTED = 2500
 RIDGE = 1e-3
 """Regularisation, as a fraction of the mean square of a unit."""
 
-CHUNK = 10_000
+CHUNK = 4000
+"""Images at once: their pixels and units fit into a core's cache."""
+
 WEIGHT = 127
 """Largest weight: a product with a unit then keeps far below 2**24, up to which float32 is exact."""
 
@@ -65,22 +67,25 @@ def _margins(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tens
     """
     # The result is the same in both. A processor without bf16 would emulate it.
     dtype = torch.bfloat16 if computes_bf16(images.device) else torch.float32
-    pixels = (images[:, 0, 3:26:2, 3:26:2].flatten(1) >> 6).to(dtype)
-    few = torch.randperm(len(pixels), generator=generator)[:FITTED]
-    half = min(UNITS, len(few) // 2)
-    weights = (pixels[few[:half]] - pixels[few[half : 2 * half]]).mT.contiguous()
 
-    def units(rows: Tensor) -> Tensor:
-        return (rows @ weights).bfloat16().relu_()
+    def pixels(images: Tensor) -> Tensor:
+        return (images[:, 0, 3:26:2, 3:26:2].flatten(1) >> 6).to(dtype)
 
-    fitted = units(pixels[few]).double()
+    few = torch.randperm(len(images), generator=generator)[:FITTED]
+    sample, half = pixels(images[few]), min(UNITS, len(few) // 2)
+    weights = (sample[:half] - sample[half : 2 * half]).mT.contiguous()
+
+    def units(pixels: Tensor) -> Tensor:
+        return (pixels @ weights).bfloat16().relu_()
+
+    fitted = units(sample).double()
     targets = F.one_hot(labels[few], int(labels.max()) + 1).double()
     gram = fitted.mT @ fitted
     gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1)
     output = torch.linalg.solve(gram, fitted.mT @ targets)
     scale = WEIGHT / output.abs().max().clamp(min=1e-9)
     output = (output * scale).round().to(dtype)
-    parts = [units(rows).to(dtype) @ output for rows in pixels.split(CHUNK)]
+    parts = [units(pixels(some)).to(dtype) @ output for some in images.split(CHUNK)]
     scores = torch.cat(parts).bfloat16().float()
     own = scores.gather(1, labels[:, None]).squeeze(1)
     scores.scatter_(1, labels[:, None], -torch.inf)
