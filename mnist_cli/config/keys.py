@@ -118,7 +118,8 @@ class Keys:
     prefer_hard: float = key(
         0.0,
         "How strongly to prefer hard images in choosing train_size of them; 0 chooses all with the "
-        "same probability. A small classifier finds how hard each image is.",
+        "same probability. A small classifier finds how hard each image is; an image with a wrong "
+        "label is hard.",
         ge=0,
         le=100,
     )
