@@ -187,7 +187,7 @@ def test_a_contradiction_names_the_flag_it_came_from(key: str) -> None:
 
 
 def test_each_foreign_key_of_each_optimiser_and_schedule_is_refused() -> None:
-    values = {"step_epochs": 2, "nesterov": True, "ns_steps": 3}
+    values = {"step_epochs": 2, "nesterov": True, "ns_steps": 3, "muon_filters": True}
     for chooser, table in (("optimizer", OPTIMIZER_DEFAULTS), ("schedule", SCHEDULE_DEFAULTS)):
         for chosen, own in table.items():
             for key in {key for keys in table.values() for key in keys} - set(own):
