@@ -47,7 +47,7 @@ def progress_shown(wanted: bool) -> Observer:
         return Observer()
     if in_notebook():
         return NotebookProgress()
-    # A program without a console has no stderr, or a closed one, and somebody's own may only write.
+    # Without a console, stderr is None or closed. A replacement may have nothing but write().
     closed = getattr(sys.stderr, "closed", False)
     return TerminalProgress() if hasattr(sys.stderr, "isatty") and not closed else Observer()
 

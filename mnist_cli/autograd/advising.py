@@ -15,8 +15,8 @@ ADVICE: Mapping[str, str] = {
     ),
     "vanishing": (
         "Try normalisation (batch norm, layer norm) or a residual connection around these layers, "
-        "and ReLU or GELU in place of sigmoid or tanh. A learned scale that starts near zero, as "
-        "ConvNeXt's, shrinks them only until it grows."
+        "and ReLU or GELU in place of sigmoid or tanh. A learned scale that starts near zero, "
+        "such as ConvNeXt's, shrinks the gradients only until it grows."
     ),
     "exploding": (
         "Try gradient clipping (torch.nn.utils.clip_grad_norm_), a smaller learning rate, or "
@@ -78,7 +78,7 @@ NOT_FINITE: Mapping[str, str] = {
         "The variance of one value is NaN: compute it over several values, or set correction=0."
     ),
     "Mean|NllLoss.*": (
-        "The mean over no entries is NaN, as where all labels are ignored: skip such a batch. "
+        "The mean over no entries is NaN, as when all labels are ignored: skip such a batch. "
         "Otherwise look at what it receives in the forward pass."
     ),
     "(Cudnn)?CtcLoss": (

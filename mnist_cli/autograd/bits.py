@@ -188,17 +188,17 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether no entry of a tensor of any shape is NaN or infinite; also if it cannot be read."""
+    """Whether no entry of a tensor of any shape is NaN or infinite; true if none can be read."""
     if without_values(tensor):
         return all(bool(torch.isfinite(part).all()) for part in plain_parts(tensor))
     return bool(torch.isfinite(entries(tensor)).all())
 
 
 def plain_parts(tensor: Tensor) -> list[Tensor]:
-    """The tensor, of any shape, itself if it is plain, or the plain ones that a wrapper is made of.
+    """A plain tensor itself, or the plain tensors that a wrapper is made of.
 
-    A NaN in one of them is a NaN of the wrapper, as in a DTensor's part. Wrappers that do not name
-    their parts have none here: a masked tensor holds NaN where it is masked.
+    A NaN in a part is a NaN of the wrapper, such as a DTensor. Wrappers that do not name their parts
+    have none here: a masked tensor may hold NaN where it is masked.
     """
     if is_plain(tensor):
         return [tensor.detach()]

@@ -34,8 +34,8 @@ EXPLODING = 100.0
 """Largest norm of a weight's gradient over the norm of the weight. At 100, one plain step with a
 learning rate of 0.01 is as large as the weights themselves."""
 NEAR_ZERO = 1e-5
-"""Root mean square below which a weight starts near zero on purpose, as ViT's class token: it is not
-compared with its gradient."""
+"""Root mean square below which a weight is not compared with its gradient: some weights start near
+zero on purpose, such as ViT's class token."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
 
 
 def _keeps_its_inputs(node: Node) -> bool:
-    """Whether a node saves as much as it was given: a NaN of its inputs would be seen there first."""
+    """Whether a node saves as many tensors as it has inputs, so that a NaN in one is found there."""
     return sum(one.dtype != "bool" for one in node.saved) >= len(node.next)
 
 

@@ -309,13 +309,15 @@ class GradGraph:
 
 
 def check_kind(given: object, kind: type, source: str) -> None:
-    """Check that an argument is of a kind; ``source`` says in a sentence where to find one.
+    """Check the type of an argument; ``source`` says where to get one of that type.
 
     Raises:
         TypeError: it is not.
     """
     if not isinstance(given, kind):
-        raise TypeError(f"it needs a {kind.__name__}, not a {type(given).__name__}: {source}")
+        raise TypeError(
+            f"the argument must be a {kind.__name__}, not a {type(given).__name__}: {source}"
+        )
 
 
 def check_graphs(*given: object) -> None:

@@ -36,8 +36,8 @@ class StatsCollector:
     device until :meth:`results`. A tensor handed in again soon after is computed once.
 
     Attributes:
-        hidden: by place, why a tensor has no figures, as on the meta device; they are NaN then. Only
-            NaNs and infinities in the parts of a wrapper are counted, as in a DTensor's.
+        hidden: by place, why a tensor has no figures, as on the meta device; they are NaN then. In
+            the parts of a wrapper, such as a DTensor, NaN and infinity are counted all the same.
     """
 
     def __init__(self) -> None:

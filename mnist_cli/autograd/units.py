@@ -36,8 +36,8 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
 
     After a convolution or a norm of channels, a unit is one channel. After a linear layer, it is
     one feature, an index of the last dimension.
-    It is dead for this batch if a gradient arrives at it and none leaves, at any place of any
-    image and in any call of its layer. A unit that receives no gradient is not counted, nor are the
+    It is dead for this batch if a gradient arrives at it, but none leaves at any place of any
+    image in any call of its layer. A unit that receives no gradient is not counted, nor are the
     units of sparse and nested gradients and of those without values.
 
     Args:
@@ -69,7 +69,7 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
 
 @dataclass
 class _Layer:
-    """The ReLUs after all calls of one layer; for each, the units that a gradient reaches, and passes."""
+    """The ReLUs after all calls of one layer; for each, which units get a gradient, and pass one on."""
 
     nodes: list[int] = field(default_factory=list)
     asked: list[Tensor] = field(default_factory=list)
@@ -102,7 +102,7 @@ def _layer_before(graph: GradGraph, node: Node) -> Node | None:
 
 
 def _parameters(graph: GradGraph, layer: Node | None) -> tuple[int, ...]:
-    """The nodes of a layer's own parameters, turned and cast ones too."""
+    """The nodes of a layer's own parameters, including transposed and cast ones."""
     edges = [edge for edge in layer.next if edge is not None] if layer is not None else []
     sources = [source_of(graph, graph.nodes[edge.node]) for edge in edges]
     return tuple(one.id for one in sources if one.parameter is not None)

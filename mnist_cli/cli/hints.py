@@ -40,22 +40,23 @@ NOTES = {
         "label_smoothing changes it.",
         "augment augmentation no_augment transforms": "The keys shift, rotate, scale, shear and "
         "erase augment images, as in --set rotate=15.",
-        "classes num_classes": "The number of classes is the data set's.",
+        "classes num_classes": "The data set determines the number of classes.",
         "list list_presets list_models": "`mnist config list` lists the presets, `mnist train "
         "--help` the networks.",
         "cv folds kfold": "A validation set is held out; --set val_size sets its size.",
     },
     "--seeds": {"resume continue": "The same command continues an interrupted sweep."},
     "--port": {
-        "host hostname address bind listen ip share public": "Only this machine can open the page; "
-        "over ssh, `mnist draw` prints the command that brings it to yours.",
+        "host hostname address bind listen ip share public": "Only this machine can open the page. "
+        "Over SSH, `mnist draw` prints the command that forwards it to yours.",
     },
     "--scaling": {
         "seeds runs n repeat repeats trials": "Give the number of runs after the recipe's name: "
         "`mnist bench fast:10`.",
     },
 }
-"""Why a command lacks an option of other programs: by an option that it has, by their names."""
+"""Why a command lacks an option of other programs. The outer key is an option that it has, the inner
+one lists the names of the option that it lacks."""
 
 COMMANDS = {
     "train": "fit run learn training start finetune",
@@ -137,7 +138,7 @@ def about_option(option: str, typed: Sequence[str], command: Any) -> str:
         assigned = f"--set {near}={value or 'VALUE'}"
         return f"Did you mean {flag(near) if flag(near) in flags else assigned}?"
     reads_runs = near == "--runs" and "--set" not in flags
-    if near and not (reads_runs and nearest(plain, ["out"])):  # what is written goes elsewhere
+    if near and not (reads_runs and nearest(plain, ["out"])):  # --runs names a folder to read
         return f"Did you mean {near}?"
     return ""
 

@@ -117,9 +117,9 @@ class Keys:
     train_size: int = key(0, "Number of training images; 0 uses all.", ge=0)
     prefer_hard: float = key(
         0.0,
-        "How strongly to prefer hard images in choosing train_size of them; 0 chooses all with the "
-        "same probability. A small classifier finds how hard each image is; an image with a wrong "
-        "label is hard.",
+        "How strongly the choice of train_size images prefers hard ones; 0 gives all the same "
+        "probability. A small classifier estimates how hard each image is; images with wrong "
+        "labels count as hard.",
         ge=0,
         le=100,
     )
@@ -187,7 +187,8 @@ class Keys:
     nesterov: bool | None = key(None, "sgd, muon: Nesterov's momentum.")
     ns_steps: int | None = key(None, "muon: Newton-Schulz iterations per step.", ge=1, le=100)
     muon_filters: bool | None = key(
-        None, "muon: move filters of convolutions as rows of a matrix, rather than by AdamW."
+        None,
+        "muon: Muon instead of AdamW updates the filters of convolutions, as rows of a matrix.",
     )
     beta1: float | None = key(None, "adam, adamw, muon: decay of the mean.", ge=0, lt=1)
     beta2: float | None = key(None, "adam, adamw, muon: decay of the square.", ge=0, lt=1)

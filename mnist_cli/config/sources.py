@@ -143,7 +143,7 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _repeated(text: str) -> str:
-    """Which key has two values, in place of tomllib's words, which name none."""
+    """Which key is set more than once; tomllib's message names none."""
     keys = Counter(re.findall(r"""(?m)^\s*["']?([\w-]+)["']?\s*=""", text))
     return "".join(f"'{key}' is set more than once" for key, _ in keys.most_common(1))
 

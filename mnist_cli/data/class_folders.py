@@ -252,7 +252,7 @@ def _require_pictures(folder: Path, classes: Files) -> None:
 
 
 def _named(folder: Path, message: str) -> DataError:
-    """The error that a folder has no images; names its first file that is data of another kind."""
+    """The error for a folder without images; it names the first file that holds other data."""
     files = (one for one in sorted(folder.iterdir()) if not one.name.startswith("."))
     for path in itertools.islice(filter(_has_bytes, files), LISTED):
         try:

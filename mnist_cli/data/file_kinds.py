@@ -32,12 +32,14 @@ _SAVEZ = (
     'Load it with {reader}, and save it with numpy.savez("data.npz", x_train=…, y_train=…, '
     "x_test=…, y_test=…)."
 )
-_PICKLE = "MNIST itself: `mnist data fetch mnist`. Only if you trust the file: " + _SAVEZ.format(
-    reader="pickle.load or joblib.load"
+_PICKLE = (
+    "`mnist data fetch mnist` downloads MNIST. Convert a file only if you trust it. "
+    + _SAVEZ.format(reader="pickle.load or joblib.load")
 )
 _UNPACK = "Unpack it, and name the folder or file inside."
 _TO_PARQUET = (
-    "Write it as Parquet: pyarrow.parquet.write_table, or datasets.load_from_disk and to_parquet."
+    "Write it as Parquet with pyarrow.parquet.write_table, or with datasets.load_from_disk and "
+    "to_parquet."
 )
 _IS_PICTURE = "`mnist predict` classifies pictures; a data set has a folder of them for each class."
 

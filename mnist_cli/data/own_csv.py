@@ -36,6 +36,7 @@ MOST_COLUMNS = LARGEST**2 + 3
 
 _DELIMITERS = (",", ";", "\t")
 _HINT = "Write it again, with one image in each line."
+_WORDS = "The first label is a word, so each label must be a word or a whole number."
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def read(path: Path) -> Rows:
 
 
 def _word_column(path: Path, columns: Columns, block: _Block) -> int | None:
-    """The column of the label if it is a word in the first row."""
+    """The column of the label if the first row has a word there."""
     fields = _fields(f"{path}: line {block.number}", block.lines[0], columns.delimiter)
     possible = (one for one in columns.layout.labels() if one < len(fields))
     return next((one for one in possible if _is_word(fields[one])), None)
@@ -134,7 +135,7 @@ def _numbered(path: Path, columns: Columns, block: _Block, column: int, words: W
         if column < len(fields):
             word = fields[column].strip()
             if not (_is_word(word) or word.isdecimal()):
-                raise DataError(f"{where}: {word[:20]!a} is not a label", "Labels are words here.")
+                raise DataError(f"{where}: {word[:20]!a} is not a label", _WORDS)
             fields[column] = str(words.number([word])[0])
         lines.append((columns.delimiter or " ").join(fields))
     return _Block(block.number, lines)
@@ -241,7 +242,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_word(text: str) -> bool:
-    """Whether it is neither empty nor a number, nor NaN."""
+    """Whether it is neither empty nor a number; NaN and infinity count as numbers."""
     try:
         float(text)
     except ValueError:
@@ -280,7 +281,7 @@ def _wrong_line(path: Path, columns: Columns, block: _Block) -> DataError:
             if not _is_number(field):
                 return DataError(
                     f"{where}: {field[:20]!a} is not a number",
-                    "Pixels are numbers. Labels are numbers too, unless the first one is a word.",
+                    "Pixels are numbers. So are labels, unless the first label is a word.",
                 )
     last = block.number + len(block.lines) - 1
     return DataError(f"{path}: lines {block.number} to {last} are not a CSV of numbers", _HINT)

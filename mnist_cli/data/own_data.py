@@ -170,7 +170,7 @@ def _read(path: Path, say: Callable[[str], None] | None) -> Raw:
 def _picture_folders(path: Path) -> list[Path]:
     """The folders that hold pictures, in at most two further levels.
 
-    None without Pillow. Folders without the permission to look into them do not count.
+    Without Pillow, none. Folders that may not be read do not count.
     """
     try:
         from mnist_cli.data import class_folders

@@ -167,7 +167,7 @@ def assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) ->
             if rows.spelled != train.spelled:
                 raise DataError(
                     f"{where}: the labels are words in one split and numbers in another",
-                    "Write the labels of both in the same way.",
+                    "Use words in both, or numbers in both.",
                 )
             labels = own_labels.number(_renumbered(where, rows, train.names), values, where)
             arrays[split] = Arrays(rows.images, labels)

@@ -24,7 +24,7 @@ class Words:
         return [self._numbers.setdefault(word, len(self._numbers)) for word in words]
 
     def named(self, rows: Rows) -> Rows:
-        """Rows whose labels have these numbers, with the words in order as names of the classes.
+        """The rows with the sorted words as names of the classes; ``rows.labels`` are their numbers.
 
         If all words are whole numbers, they become the labels.
         """

@@ -115,7 +115,7 @@ def read_pair(images: Path, labels: Path) -> Rows:
         numbers = _labels(labels, archive, name)
     if len(pixels) != len(numbers):
         raise DataError(
-            f"{images} has {len(pixels):,} images, but {labels.name} {len(numbers):,} labels"
+            f"{images} has {len(pixels):,} images, but {labels.name} has {len(numbers):,} labels"
         )
     return Rows(pixels, numbers, remarks=remarks)
 

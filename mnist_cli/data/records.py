@@ -98,7 +98,7 @@ class Rows:
         images: (N, 28, 28), uint8, scaled to that size if the file has another.
         labels: (N,), whole numbers of any value; None if the file has none.
         names: of the labels from 0, if the file has them.
-        spelled: whether the file has the names in place of the labels.
+        spelled: whether the file's labels are these names, not numbers.
         remarks: one sentence for each guess or change.
     """
 

@@ -162,7 +162,7 @@ def _is_rows(path: Path) -> bool:
 
 
 def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The file of a split, its images and its labels, or all shards of it.
+    """The file of a split, its pair of images and labels, or all of its shards.
 
     Raises:
         DataError: there are several files, or shards are missing.

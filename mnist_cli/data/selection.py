@@ -29,10 +29,10 @@ RIDGE = 1e-3
 """Regularisation, as a fraction of the mean square of a unit."""
 
 CHUNK = 4000
-"""Images at once: their pixels and units fit into a core's cache."""
+"""Number of images scored at once: their pixels and units fit into a core's cache."""
 
 WEIGHT = 127
-"""Largest weight: a product with a unit then keeps far below 2**24, up to which float32 is exact."""
+"""Largest weight: a product with a unit then stays far below 2**24, up to which float32 is exact."""
 
 
 def choose(images: Tensor, labels: Tensor, count: int, *, prefer_hard: float, seed: int) -> Tensor:
@@ -54,7 +54,7 @@ def choose(images: Tensor, labels: Tensor, count: int, *, prefer_hard: float, se
     generator = torch.Generator().manual_seed(seed)
     margins = _margins(images, labels, generator).double()
     noise = torch.rand(len(images), generator=generator, dtype=torch.float64).log().neg().log()
-    # In a quarter of the time of torch's topk.
+    # This takes a quarter of the time of torch's topk.
     order = np.argpartition((prefer_hard * margins + noise).numpy(), count - 1)
     return torch.from_numpy(np.sort(order[:count]))
 
@@ -65,7 +65,7 @@ def _margins(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tens
 
     A unit's weights are the difference of two images. The output layer is a ridge regression.
     """
-    # The result is the same in both. A processor without bf16 would emulate it.
+    # Both give the same result; a processor without bf16 would emulate it.
     dtype = torch.bfloat16 if computes_bf16(images.device) else torch.float32
 
     def pixels(images: Tensor) -> Tensor:

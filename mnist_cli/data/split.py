@@ -76,7 +76,7 @@ class Split:
 class TrainVal:
     """The training set, divided in two; ``val`` is None without validation images.
 
-    ``seconds`` is the time that choosing hard images took, which is a part of training.
+    ``seconds`` is the time taken to choose hard images; it counts as training time.
     """
 
     train: Split

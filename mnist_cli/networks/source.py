@@ -219,8 +219,8 @@ def _way_out(error: BaseException, doing: str) -> str:
         )
     if doing == IMPORTING:
         return (
-            "The file is run to get the class. Put code that trains or reads data under: "
-            "if __name__ == '__main__':"
+            "The program runs the file to get the class. Put code that trains or reads data under "
+            "`if __name__ == '__main__':`."
         )
     return ""
 

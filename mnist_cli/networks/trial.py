@@ -149,14 +149,15 @@ def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
 
 @contextlib.contextmanager
 def _naming_the_form() -> Iterator[None]:
-    """Name the form of images if the network expects another, by the words of the error."""
+    """Add a hint about the shape of images if the words of the error suggest a wrong one."""
     try:
         yield
     except OwnCodeError as error:
         if re.search(r"shape|\bsize|channels|dimension|\dD\b|\) missing", str(error.__cause__)):
             error.hint = (
-                "forward gets images alone, (N, 1, 28, 28): x.flatten(1) is (N, 784), x.squeeze(1) has "
-                "28 rows, x.expand(-1, 3, -1, -1) 3 channels, and F.pad(x, 4 * (2,)) 32×32 pixels."
+                "forward gets one argument, images x (N, 1, 28, 28). x.flatten(1) is (N, 784), "
+                "x.squeeze(1) (N, 28, 28), x.expand(-1, 3, -1, -1) (N, 3, 28, 28), and "
+                "F.pad(x, (2, 2, 2, 2)) (N, 1, 32, 32)."
             )
         raise
 

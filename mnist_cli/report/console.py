@@ -212,7 +212,7 @@ def print_fitting(
         rows: cells by column, at least one row.
         textual: columns to align left; the others are aligned right.
         expendable: columns to omit one by one, in this order, until the rest fits.
-        last: columns to omit after these, until the words of the rest fit.
+        last: columns to omit next, until each word of the rest fits on a line.
         title: the heading.
     """
     console = stdout(wide=True)
@@ -236,7 +236,7 @@ def print_fitting(
 
 
 LONGEST_WORD = 16
-"""The length from which a word in a table may be folded, such as a name of your own."""
+"""Length of the longest word in a table that is never folded; names may be longer."""
 
 
 def _folded(column: str, rows: Sequence[Mapping[str, str]]) -> int:

@@ -19,7 +19,7 @@ EXPENDABLE = ("input", "statistics")
 """Columns that a narrow terminal omits: inputs are outputs of the line above, and the totals have
 the statistics too."""
 LAST = ("memory", "output", "multiply-adds")
-"""Columns that a terminal omits in which a word would not fit."""
+"""Columns to omit next, while a word does not fit."""
 
 
 def network_document(flow: Flow, shown: Shown) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Calls(Observer):
     def __enter__(self) -> Calls:
         """Start the callbacks, and call ``on_error`` of those that were started if one raises.
 
-        Not a generator: one turns a callback's StopIteration into a RuntimeError.
+        It is no generator: that would turn a callback's StopIteration into a RuntimeError.
         """
         try:
             self._start()

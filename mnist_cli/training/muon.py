@@ -25,7 +25,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 SMALLEST_NORM = 1e-7
 SMALL = 2**15
-"""The most values of a matrix that a CPU multiplies faster in float32."""
+"""Largest number of entries of a matrix that a CPU multiplies faster in float32."""
 
 
 class Muon(Optimizer):
@@ -38,7 +38,7 @@ class Muon(Optimizer):
 
     Attributes:
         stacked: whether the parameters are stacks.
-        pair: two threads that share the parameters of a step; None moves them one by one.
+        pair: two threads that share the parameters of a step; None updates them one by one.
     """
 
     stacked = False
@@ -64,11 +64,11 @@ class Muon(Optimizer):
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has: torch omits the attributes of a subclass."""
+        """The state of a copy; torch omits the attributes of a subclass."""
         return {**super().__getstate__(), "stacked": self.stacked, "pair": self.pair}
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient; with a pair, each thread moves some of them."""
+        """Update every parameter that has a gradient; with a pair, each thread updates some of them."""
         groups = self.param_groups
         moved = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
         if self.pair is None:
@@ -108,7 +108,7 @@ class Muon(Optimizer):
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly, by Newton-Schulz iterations.
 
-    They compute in bfloat16, but a CPU's small matrices in float32: there it takes a third of the
+    They compute in bfloat16. On a CPU, small matrices are computed in float32, in a third of the
     time.
 
     Args:

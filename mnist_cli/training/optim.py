@@ -41,8 +41,8 @@ def build_optimizers(
 ) -> list[Optimizer]:
     """The optimisers of ``config.optimizer``: one, or for Muon up to two.
 
-    Muon moves the matrices, or an ensemble's stacks of them, and with ``muon_filters`` the filters
-    of convolutions. AdamW moves the other parameters. The two threads of ``pair`` share Muon's.
+    Muon updates the matrices, or an ensemble's stacks of them, and with ``muon_filters`` the
+    filters of convolutions. AdamW updates the others. The threads of ``pair`` share Muon's.
     """
     params = list(parameters)
     if config.optimizer != "muon":

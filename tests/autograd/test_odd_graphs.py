@@ -601,17 +601,17 @@ def test_an_optimiser_that_stepped_in_between() -> None:
 
 
 ROOT = (leaf(3) * 2).sum()
-GRAPH = "needs a GradGraph"
+GRAPH = "must be a GradGraph"
 WRONG = [
-    *((one, (ROOT,), "needs a Walk") for one in ("record", "saved_memory", "first_not_finite")),
+    *((one, (ROOT,), "must be a Walk") for one in ("record", "saved_memory", "first_not_finite")),
     *((one, (ROOT,), GRAPH) for one in ("diagnose", "dumps", "draw", "fold", "gradient_flow")),
     *((one, (ROOT, ROOT), GRAPH) for one in ("compare", "dump", "find_node", "path_to", "select")),
     ("parameter_table", (ROOT,), GRAPH),
-    ("unusable_tensors", (ROOT,), "needs a Walk"),
-    ("dead_units", (ROOT,), "needs a Recording"),
-    ("judge", (ROOT, ROOT), "needs a Replay"),
-    ("require_exact", (ROOT,), "needs a Verdict"),
-    ("gradcheck", (ROOT.sum, ROOT), "needs a Mapping"),
+    ("unusable_tensors", (ROOT,), "must be a Walk"),
+    ("dead_units", (ROOT,), "must be a Recording"),
+    ("judge", (ROOT, ROOT), "must be a Replay"),
+    ("require_exact", (ROOT,), "must be a Verdict"),
+    ("gradcheck", (ROOT.sum, ROOT), "must be a Mapping"),
 ]
 MISUSE: list[tuple[Callable[[], object], str]] = [
     (lambda: walk(3.0), "must be a tensor or a node, not a float"),  # type: ignore[arg-type]

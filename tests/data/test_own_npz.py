@@ -56,7 +56,7 @@ def test_one_split(tmp_path: Path, images: str, labels: str) -> None:
 
 
 @pytest.mark.parametrize(("images", "labels"), [("k49-{}-imgs", "k49-{}-labels"), ("X_{}", "y_{}")])
-def test_images_and_labels_in_files_of_their_own(tmp_path: Path, images: str, labels: str) -> None:
+def test_images_and_labels_in_separate_files(tmp_path: Path, images: str, labels: str) -> None:
     """As Kuzushiji-49 is published."""
     for split, x, y in (("train", X, Y), ("test", TEST_X, TEST_Y)):
         np.savez_compressed(tmp_path / images.format(split), x)

@@ -237,7 +237,7 @@ def test_another_shape_gets_the_form_of_images(tmp_path: Path, forward: str) -> 
     assert "x.flatten(1)" in caught.value.hint
 
 
-def test_an_error_that_only_mentions_a_size_does_not(tmp_path: Path) -> None:
+def test_an_error_that_only_mentions_a_size_has_no_hint(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         models.build(named(tmp_path, body("Variable(x.view(x.size(0), -1))")), 10)
     assert not caught.value.hint
