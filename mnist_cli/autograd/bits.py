@@ -195,7 +195,7 @@ def finite(tensor: Tensor) -> bool:
 
 
 def plain_parts(tensor: Tensor) -> list[Tensor]:
-    """A plain tensor itself, or the plain tensors that a wrapper is made of.
+    """A plain tensor itself, of any shape, or the plain tensors that a wrapper is made of.
 
     A NaN in a part is a NaN of the wrapper, such as a DTensor. Wrappers that do not name their parts
     have none here: a masked tensor may hold NaN where it is masked.
