@@ -19,10 +19,10 @@ DEPENDENT = (
 
 
 def are_probabilities(scores: Tensor) -> bool:
-    """Whether scores (N, classes) come from a softmax or from sigmoids.
+    """Whether scores (N, classes) are those of a softmax, each row's sum 1, or of sigmoids.
 
-    From a softmax, no score is negative and each row sums to 1. From sigmoids, all scores lie between
-    0 and 1, and differ between images: the biases of a linear layer alone may lie there too.
+    All scores between 0 and 1 are those of sigmoids, if images have different scores: the biases
+    of a linear layer may lie there too.
     """
     scores = scores.detach().float()
     if not len(scores) or not bool((scores >= 0).all()):
