@@ -93,8 +93,8 @@ NOT_FINITE: Mapping[str, str] = {
         "The matrix may be singular: add a small number, such as 1e-6, to its diagonal."
     ),
     PARAMETER: (
-        "The step before, its initial values or a checkpoint made it so: look at the gradients and "
-        "the learning rate of that step."
+        "Its initial values, a checkpoint or the step before made it so. Unless it is frozen, look at "
+        "the gradients and the learning rate of that step."
     ),
     "Where|MaskedFill": (
         "where multiplies the branch not taken by zero, and zero times infinity is NaN: make the "
