@@ -7,6 +7,8 @@ from torch import Tensor
 ROUNDING = 0.01
 """How far sums of probabilities may be from 1, and equal scores apart; bf16 rounds to 0.004."""
 
+_RESHAPING = ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Clone", "ToCopy")
+
 WARNING = (
     "returns probabilities, not logits: softmax is applied to them, so losses and probabilities "
     "are wrong; let forward return the input of its softmax or sigmoid"
@@ -19,17 +21,21 @@ DEPENDENT = (
 
 
 def are_probabilities(scores: Tensor) -> bool:
-    """Whether scores (N, classes) are those of a softmax, each row's sum 1, or of sigmoids.
-
-    All scores between 0 and 1 are those of sigmoids, if images have different scores: the biases
-    of a linear layer may lie there too.
-    """
+    """Whether scores (N, classes) are those of a softmax: none negative, each row's sum 1."""
     scores = scores.detach().float()
-    if not len(scores) or not bool((scores >= 0).all()):
-        return False
     sums = scores.sum(1)
-    between = bool(((scores > 0) & (scores < 1)).all() and (scores != scores[0]).any())
-    return between or bool(((sums - 1).abs() <= ROUNDING).all())
+    return len(sums) > 0 and bool((scores >= 0).all() and ((sums - 1).abs() <= ROUNDING).all())
+
+
+def are_sigmoids(scores: Tensor) -> bool:
+    """Whether a sigmoid made scores (N, classes), by their backward graph.
+
+    Their values do not tell: with two classes, a new network's logits may lie between 0 and 1 too.
+    """
+    node = scores.grad_fn
+    while node is not None and node.name().startswith(_RESHAPING):
+        node = node.next_functions[0][0]
+    return node is not None and node.name() == "SigmoidBackward0"
 
 
 def are_dependent(scores: Tensor, alone: Tensor) -> bool:

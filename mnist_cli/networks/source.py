@@ -217,7 +217,7 @@ def _way_out(error: BaseException, doing: str) -> str:
             "Give these arguments defaults, or name a subclass in the file that passes them: "
             "class Mine(Net): def __init__(self): super().__init__(…)."
         )
-    if doing == IMPORTING:
+    if doing == IMPORTING and not isinstance(error, NameError | ImportError):
         return (
             "The program runs the file to get the class. Put code that trains or reads data under "
             "`if __name__ == '__main__':`."

@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from mnist_cli.errors import Caution, OwnCodeError, UsageError
 from mnist_cli.networks.global_state import seeded
 from mnist_cli.networks.repeatable import DIFFERS, close, takes_same_step
-from mnist_cli.networks.score_form import DEPENDENT, WARNING, are_dependent, are_probabilities
+from mnist_cli.networks.score_form import (
+    DEPENDENT,
+    WARNING,
+    are_dependent,
+    are_probabilities,
+    are_sigmoids,
+)
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
@@ -102,11 +108,11 @@ def _try_out(subject: Subject) -> Trial:
         built = torch.get_rng_state()
         _require_plain_weights(subject, network)
         before, loose = _registered(network), _loose(subject, network)
-        width = train(subject, network, FEW)
+        trained = train(subject, network, FEW)
         _require_parameters(subject, loose)
         _require_same_entries(subject, before, _registered(network))
         scores = _evaluate(subject, network, FEW)
-        if are_probabilities(scores):
+        if are_probabilities(scores) or are_sigmoids(trained):
             subject.caution(WARNING)
         _evaluate(subject, network, 1)
     with seeded(1):
@@ -116,11 +122,11 @@ def _try_out(subject: Subject) -> Trial:
                 "seeds torch's generator when it is built: its initial weights do not depend on the "
                 "run's seed, and all members of an ensemble start with the same weights"
             )
-        return Trial(width, differs=_require_same_scores(subject, network, other, scores))
+        return Trial(trained.shape[1], differs=_require_same_scores(subject, network, other, scores))
 
 
-def train(subject: Subject, network: nn.Module, count: int) -> int:
-    """Take a step on a batch of noise; return the number of outputs.
+def train(subject: Subject, network: nn.Module, count: int) -> Tensor:
+    """Take a step on a batch of noise; return its scores (count, outputs).
 
     Raises:
         UsageError: the network fails.
@@ -138,7 +144,7 @@ def train(subject: Subject, network: nn.Module, count: int) -> int:
         for parameter in network.parameters():
             if parameter.grad is not None:
                 parameter.sub_(STEP * parameter.grad.to_dense().sgn())
-    return scores.shape[1]
+    return scores
 
 
 def _evaluate(subject: Subject, network: nn.Module, count: int) -> Tensor:
