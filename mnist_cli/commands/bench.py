@@ -69,8 +69,8 @@ def bench(
     from mnist_cli.benchmark.scaling import ScalingBenchmark
     from mnist_cli.report.console import warn
 
-    # A recipe's own number of images does not limit --scaling; one that was typed does.
-    sets = [*(["train_size=0"] if scaling else []), *(assignments or ())]
+    # A recipe's own choice of images does not limit --scaling; one that was typed does.
+    sets = [*(["train_size=0", "prefer_hard=0"] if scaling else []), *(assignments or ())]
     named = _recipes(recipes or flags.default_recipes(inference, scaling), sets, flagged, scaling)
     if too_many := excess_threads(max(int(one.settings.get("threads", 0)) for one in named)):
         warn(too_many)  # the workers' own warnings are not shown

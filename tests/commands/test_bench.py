@@ -255,7 +255,7 @@ def test_scaling_goes_to_all_images_unless_fewer_are_typed(run: Run, orders: Ord
     run("bench", "fast", "--scaling", "--factors", "threads", "--set", "train_size=99", "--json")
     counted = [order["settings"] for _, task, order in orders.tasks if task == "images"]
     assert [settings["train_size"] for settings in counted] == [0, 99]
-    assert {settings["model"] for settings in counted} == {"oriented"}
+    assert {(one["model"], one["prefer_hard"]) for one in counted} == {("oriented", 0.0)}
 
 
 def test_scaling_in_words(run: Run, orders: Orders) -> None:
