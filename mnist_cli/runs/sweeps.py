@@ -33,7 +33,7 @@ from mnist_cli.runs.directory import RunDirectory, run_name
 from mnist_cli.runs.listing import FINISHED, SWEEPS, RunRecord, read_run
 
 MOST_RUNS = 10_000
-RESOLVED = {"dataset", "model", "start", "threads", "train_size"}
+RESOLVED = {"dataset", "model", "prefer_hard", "start", "threads", "train_size"}
 RESOLVED |= {"compile", "cuda_graph", "device", "halves", "precision"}
 """Keys for which a run may write another value than requested, such as an absolute path."""
 

@@ -119,6 +119,14 @@ def test_a_run_of_other_settings_is_not_the_sweeps(tmp_path: Path, other: dict[s
     assert run.path == ours
 
 
+def test_a_run_on_the_bundled_digits_is_the_sweeps(tmp_path: Path) -> None:
+    """It trains on all images, whatever the sweep prefers."""
+    configs = [TrainConfig(train_size=9000, prefer_hard=value) for value in (2.0, 4.0)]
+    plan = sweeps.plan(["prefer_hard"], configs)
+    on_all = {"train_size": 0, "prefer_hard": 0.0}
+    assert all(cell.matches(cell.config.to_plain() | on_all) for cell in plan)
+
+
 def test_an_edited_network_is_another_plan(tmp_path: Path) -> None:
     source = tmp_path / "net.py"
     source.write_text("one")
