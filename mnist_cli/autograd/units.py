@@ -64,7 +64,10 @@ def dead_units(recorded: Recording) -> dict[int, DeadUnits]:
             key = _parameters(recorded.graph, before), came[0].dim(), came[0].shape[unit]
             layer = layers.setdefault(key if key[0] else node.id, _Layer())
             layer.add(node.id, came[0], left[0], unit)
-    return {node: layer.counted() for layer in layers.values() for node in layer.nodes}
+    found: dict[int, DeadUnits] = {}
+    for layer in layers.values():
+        found |= dict.fromkeys(layer.nodes, layer.counted())
+    return found
 
 
 @dataclass

@@ -107,7 +107,7 @@ def _is_no_class(folder: Path) -> bool:
 def holds_runs(folder: Path) -> bool:
     """Whether it is a run directory of this program, or a folder of run directories."""
     return _is_run(folder) or any(
-        one.is_dir() and _RUN.fullmatch(one.name) and _is_run(one) for one in folder.iterdir()
+        _RUN.fullmatch(one.name) and one.is_dir() and _is_run(one) for one in folder.iterdir()
     )
 
 
