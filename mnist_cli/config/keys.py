@@ -188,7 +188,8 @@ class Keys:
     ns_steps: int | None = key(None, "muon: Newton-Schulz iterations per step.", ge=1, le=100)
     muon_filters: bool | None = key(
         None,
-        "muon: Muon instead of AdamW updates the filters of convolutions, as rows of a matrix.",
+        "muon: Muon instead of AdamW updates the filters of convolutions, and other parameters of "
+        "3 to 5 dimensions, as rows of a matrix.",
     )
     beta1: float | None = key(None, "adam, adamw, muon: decay of the mean.", ge=0, lt=1)
     beta2: float | None = key(None, "adam, adamw, muon: decay of the square.", ge=0, lt=1)

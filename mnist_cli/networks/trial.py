@@ -122,7 +122,9 @@ def _try_out(subject: Subject) -> Trial:
                 "seeds torch's generator when it is built: its initial weights do not depend on the "
                 "run's seed, and all members of an ensemble start with the same weights"
             )
-        return Trial(trained.shape[1], differs=_require_same_scores(subject, network, other, scores))
+        return Trial(
+            trained.shape[1], differs=_require_same_scores(subject, network, other, scores)
+        )
 
 
 def train(subject: Subject, network: nn.Module, count: int) -> Tensor:
