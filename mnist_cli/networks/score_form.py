@@ -21,17 +21,20 @@ DEPENDENT = (
 
 
 def are_probabilities(scores: Tensor) -> bool:
-    """Whether scores (N, classes) are those of a softmax: none negative, each row's sum 1."""
-    scores = scores.detach().float()
+    """Whether scores (N, classes) are those of a softmax, or those of sigmoids by their graph.
+
+    A softmax gives rows with the sum 1. The values of sigmoids do not tell: with two classes, a new
+    network's logits may lie between 0 and 1 too.
+    """
+    return _are_sigmoids(scores) or _are_shares(scores.detach().float())
+
+
+def _are_shares(scores: Tensor) -> bool:
     sums = scores.sum(1)
     return len(sums) > 0 and bool((scores >= 0).all() and ((sums - 1).abs() <= ROUNDING).all())
 
 
-def are_sigmoids(scores: Tensor) -> bool:
-    """Whether a sigmoid made scores (N, classes), by their backward graph.
-
-    Their values do not tell: with two classes, a new network's logits may lie between 0 and 1 too.
-    """
+def _are_sigmoids(scores: Tensor) -> bool:
     node = scores.grad_fn
     while node is not None and node.name().startswith(_RESHAPING):
         node = node.next_functions[0][0]

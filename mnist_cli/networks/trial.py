@@ -12,7 +12,6 @@ import copy
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +22,7 @@ from torch import Tensor, nn
 from mnist_cli.errors import Caution, OwnCodeError, UsageError
 from mnist_cli.networks.global_state import seeded
 from mnist_cli.networks.repeatable import DIFFERS, close, takes_same_step
-from mnist_cli.networks.score_form import (
-    DEPENDENT,
-    WARNING,
-    are_dependent,
-    are_probabilities,
-    are_sigmoids,
-)
+from mnist_cli.networks.score_form import DEPENDENT, WARNING, are_dependent, are_probabilities
 from mnist_cli.networks.unregistered import differing, listed, outside, overwrite
 
 FEW = 3
@@ -58,7 +51,7 @@ class Subject:
     label: str
     build: Callable[[bool], nn.Module]
     shared: Callable[[nn.Module], Mapping[str, object]]
-    running: Callable[[str], AbstractContextManager[None]]
+    running: Callable[[str], contextlib.AbstractContextManager[None]]
 
     def caution(self, message: str) -> None:
         """Warn about the network."""
@@ -112,7 +105,7 @@ def _try_out(subject: Subject) -> Trial:
         _require_parameters(subject, loose)
         _require_same_entries(subject, before, _registered(network))
         scores = _evaluate(subject, network, FEW)
-        if are_probabilities(scores) or are_sigmoids(trained):
+        if are_probabilities(scores) or are_probabilities(trained):
             subject.caution(WARNING)
         _evaluate(subject, network, 1)
     with seeded(1):
@@ -122,9 +115,8 @@ def _try_out(subject: Subject) -> Trial:
                 "seeds torch's generator when it is built: its initial weights do not depend on the "
                 "run's seed, and all members of an ensemble start with the same weights"
             )
-        return Trial(
-            trained.shape[1], differs=_require_same_scores(subject, network, other, scores)
-        )
+        differs = _require_same_scores(subject, network, other, scores)
+        return Trial(trained.shape[1], differs=differs)
 
 
 def train(subject: Subject, network: nn.Module, count: int) -> Tensor:
@@ -164,8 +156,7 @@ def _naming_the_form() -> Iterator[None]:
         if re.search(r"shape|\bsize|channels|dimension|\dD\b|\) missing", str(error.__cause__)):
             error.hint = (
                 "forward gets one argument, images x (N, 1, 28, 28). x.flatten(1) is (N, 784), "
-                "x.squeeze(1) (N, 28, 28), x.expand(-1, 3, -1, -1) (N, 3, 28, 28), and "
-                "F.pad(x, (2, 2, 2, 2)) (N, 1, 32, 32)."
+                "x.expand(-1, 3, -1, -1) (N, 3, 28, 28), F.pad(x, (2, 2, 2, 2)) (N, 1, 32, 32)."
             )
         raise
 

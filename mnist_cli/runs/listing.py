@@ -191,7 +191,7 @@ def _record(
         for key, value in table.items()
         if key in _TEXTS and isinstance(value, str) and value
     }
-    test = summary.get("test")
+    test = found if isinstance(found := summary.get("test"), Mapping) else {}
     trained = _NUMBER.validate_python(summary.get("train_seconds"))
     seconds = sum(epoch.seconds for epoch in epochs) if epochs else None
     return RunRecord(
@@ -202,9 +202,7 @@ def _record(
         members=config.get("ensemble"),
         epochs=None if epochs is None else len(epochs),
         planned=config.get("epochs"),
-        **{key: test.get(key) for key in ("accuracy", "loss", "count")}
-        if isinstance(test, Mapping)
-        else {},
+        **{key: test.get(key) for key in ("accuracy", "loss", "count")},
         val_accuracy=max((one.val.accuracy for one in epochs or () if one.val), default=None),
         seconds=seconds if trained is None else trained,
         config=config,
