@@ -22,6 +22,8 @@ from torch.nn import functional as F
 from mnist_cli.devices.device import computes_bf16
 
 UNITS = 256
+"""Number of units in the classifier's hidden layer."""
+
 FITTED = 2500
 """Number of images that the classifier is fitted to."""
 

@@ -88,7 +88,7 @@ class Muon(Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         mean = state["momentum_buffer"]
-        old = None if skip is None else (mean.clone(), parameter.clone())
+        before = [] if skip is None else [(one, one.clone()) for one in (mean, parameter)]
         mean.lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
         matrices = ahead.flatten(2 if self.stacked else 1)
@@ -100,9 +100,9 @@ class Muon(Optimizer):
         if group["weight_decay"]:
             parameter.mul_(1 - rate * group["weight_decay"])
         parameter.sub_(change * (rate * size))
-        if skip is not None and old is not None:
-            for now, before in zip((mean, parameter), old, strict=True):
-                now.copy_(torch.where(skip.bool(), before, now))
+        if skip is not None:
+            for now, old in before:
+                now.copy_(torch.where(skip.bool(), old, now))
 
 
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
