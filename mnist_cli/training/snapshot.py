@@ -17,6 +17,7 @@ from mnist_cli.base.version import __version__
 from mnist_cli.checkpoints.checkpoint import FORMAT, GARBLED, VERSION, Checkpoint, DataInfo
 from mnist_cli.checkpoints.weight_check import not_finite
 from mnist_cli.config.names import ModelName
+from mnist_cli.devices.cpu_arithmetic import fingerprint
 from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import CheckpointError, NonFiniteError
@@ -25,8 +26,11 @@ from mnist_cli.runs.results import MEANS
 from mnist_cli.training import norms
 from mnist_cli.training.state import TrainState
 
-_NAMES = {"threads": "threads per operation"}
-"""Clearer names for entries of an environment: a run with halves has two groups of threads."""
+_NAMES = {
+    "threads": "threads per operation",  # a run with halves has two groups of threads
+    "arithmetic": "fingerprint of the CPU's arithmetic",
+}
+"""Clearer names for entries of an environment."""
 
 
 def capture(
@@ -107,6 +111,7 @@ def environment(state: TrainState) -> dict[str, Any]:
         "device": device.type,
         "device_name": hardware_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        **({"arithmetic": fingerprint(state.precision.dtype)} if device.type == "cpu" else {}),
         "threads": torch.get_num_threads(),
         "precision": state.precision.name,
         "deterministic": state.config.deterministic,
@@ -137,8 +142,9 @@ def restore(
     """
     try:
         document = checkpoint.document
-        # Older programs record none of these: no graphs, no ranks, and halves as configured.
-        older = {"cuda_graph": False, "ranks": 1, "halves": state.pair is not None}
+        now = environment(state)
+        # Older programs record none of these: no graphs, no ranks, and the rest is unknown.
+        older = {**now, "cuda_graph": False, "ranks": 1}
         then = {**older, **document["environment"]}
         fresh = {name: tensor.cpu().clone() for name, tensor in state.model.state_dict().items()}
         state.model.load_state_dict(document["model"]["weights"])
@@ -173,7 +179,7 @@ def restore(
             f"{checkpoint.path} cannot be resumed: {reason}",
             "It can still be evaluated: mnist eval.",
         ) from error
-    return differences(then, environment(state)) + moved
+    return differences(then, now) + moved
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

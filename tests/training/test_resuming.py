@@ -109,9 +109,15 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
 def test_another_machine_is_noticed(tmp_path: Path) -> None:
     run = Run(config())
     document = run.document()
-    document["environment"] |= {"threads": 97, "torch": "1.0", "cpu_capability": "ABACUS"}
+    document["environment"] |= {
+        "threads": 97,
+        "torch": "1.0",
+        "cpu_capability": "ABACUS",
+        "arithmetic": "0",
+    }
     noticed = run.restore(document, tmp_path)
-    names = ["torch", "cpu_capability", "threads per operation"]
+    arithmetic = "fingerprint of the CPU's arithmetic"
+    names = ["torch", "cpu_capability", arithmetic, "threads per operation"]
     assert [line.partition(":")[0] for line in noticed] == names
     assert f"threads per operation: 97 then, {torch.get_num_threads()} now" in noticed
 
