@@ -14,12 +14,13 @@ from mnist_cli.devices.cpu_arithmetic import fingerprint
 PRINT = "import torch; from mnist_cli.devices.cpu_arithmetic import fingerprint as f; print(f({}))"
 
 
-def test_threads_do_not_change_it() -> None:
+def test_threads_do_not_change_it_and_stay() -> None:
     before = torch.get_num_threads()
     found = set()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         found.add(fingerprint(torch.bfloat16))
+        assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert len(found) == 1
 
