@@ -48,6 +48,13 @@ class ExportMismatch(NumericsError):
     kind = "export"
 
 
+class DamagedError(DataError):
+    """A file of data is cut off, or its parts contradict each other."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Download it again, or write it again.")
+
+
 class OutOfMemory(MnistError):
     """The device does not have enough memory.
 

@@ -81,9 +81,10 @@ def picture_folder(
 
 
 def refusal(path: Path) -> str:
-    """Why the data in a folder are refused."""
+    """Why the data in a folder are refused, with the way out."""
     with pytest.raises(DataError) as caught:
         own_data.read_own(path)
+    assert caught.value.hint
     return str(caught.value)
 
 

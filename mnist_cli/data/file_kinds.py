@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnist_cli.base.files import is_regular, is_there
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DamagedError, DataError
 
 FileKind = Literal["csv", "npz", "parquet", "idx"]
 
@@ -83,13 +83,13 @@ def kind_of(path: Path) -> FileKind:
         OSError: the system refuses access.
     """
     if not is_there(path):
-        raise DataError(f"the file {path} does not exist")
+        raise DataError(f"the file {path} does not exist", f"Name {READABLE}.")
     if not is_regular(path):
-        raise DataError(f"{path} is not a regular file")
+        raise DataError(f"{path} is not a regular file", f"Name {READABLE}.")
     with path.open("rb") as file:
         start = file.read(START)
     if not start:
-        raise DataError(f"{path} is empty")
+        raise DataError(f"{path} is empty", "Download it again, or name another file.")
     if start.startswith(b"PK\3\4") or start.startswith(b"PK\5\6"):
         _require_npz(path)
         return "npz"
@@ -103,7 +103,7 @@ def _gunzipped(path: Path) -> bytes:
         with gzip.open(path) as file:
             return file.read(START)
     except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path}: the gzip stream is damaged ({error})") from error
+        raise DamagedError(f"{path}: the gzip stream is damaged ({error})") from error
 
 
 def _of_content(path: Path, start: bytes) -> FileKind:
@@ -147,7 +147,10 @@ def _of_text(path: Path, start: bytes) -> FileKind:
     if text.startswith((b"{", b"[")):
         raise DataError(f"{path} is JSON", f"Name {READABLE}.")
     if b"\0" in start or any(byte < 9 or 13 < byte < 32 for byte in start):
-        raise DataError(f"{path} is not {READABLE}: it begins with {start[:4].hex(' ')}")
+        raise DataError(
+            f"{path} is not {READABLE}: it begins with {start[:4].hex(' ')}",
+            "Name such a file, or a folder that holds one folder of images per class.",
+        )
     return "csv"
 
 

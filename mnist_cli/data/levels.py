@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mnist_cli.errors import DataError
 
+_HINT = "Pixels are whole numbers from 0 to 255, or fractions from 0 to 1 (k/255)."
 _SCALES = (255, 256)
 """Fractions are k/255; in mnist.pkl.gz and all files made from it, k/256."""
 _SLACK = 0.02
@@ -49,7 +50,9 @@ class Levels:
             DataError: a number is not a grey level; names its row.
         """
         if values.dtype.kind not in "buif":
-            raise DataError(f"{self.place(self.rows)}: {values.dtype} is not a type for pixels")
+            raise DataError(
+                f"{self.place(self.rows)}: {values.dtype} is not a type for pixels", _HINT
+            )
         self._check_range(values)
         if values.dtype.kind == "f" and self.scale != 1:
             self._choose_scale(values)
@@ -96,8 +99,7 @@ class Levels:
     def _refuse(self, values: npt.NDArray[Any], good: npt.NDArray[np.bool_], allowed: str) -> None:
         row = int(np.argwhere(~good)[0][0])
         value = values[row][~good[row]].flat[0]
-        hint = "Pixels are whole numbers from 0 to 255, or fractions from 0 to 1 (k/255)."
-        raise DataError(f"{self.place(self.rows + row)}: a pixel is {value}, not {allowed}", hint)
+        raise DataError(f"{self.place(self.rows + row)}: a pixel is {value}, not {allowed}", _HINT)
 
     def _choose_scale(self, values: npt.NDArray[Any]) -> None:
         if self.scale == 0 and values.max(initial=0) <= 1 and self.largest <= 1:

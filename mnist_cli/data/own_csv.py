@@ -24,7 +24,7 @@ from mnist_cli.data.file_kinds import GZIP
 from mnist_cli.data.own_labels import Words
 from mnist_cli.data.own_table import Layout, TableReader, named, unnamed
 from mnist_cli.data.records import Rows, check_ratio
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DamagedError, DataError
 from mnist_cli.vision.fitting import LARGEST
 
 BLOCK = 4 << 20
@@ -83,7 +83,7 @@ def columns_of(path: Path) -> Columns:
         header = _is_header(names)
         layout = named(path, names) if header else unnamed(path, len(names))
         return Columns(layout, separated, header, trailing)
-    raise DataError(f"{path} has no rows")
+    raise DataError(f"{path} has no rows", _HINT)
 
 
 def read(path: Path) -> Rows:
@@ -115,7 +115,7 @@ def read(path: Path) -> Rows:
         kind = table.dtype.type
         reader.add(table)
     if reader is None:
-        raise DataError(f"{path} has no rows")
+        raise DataError(f"{path} has no rows", _HINT)
     return words.named(reader.rows())
 
 
@@ -169,7 +169,7 @@ def _blocks(path: Path, size: int = BLOCK) -> Iterator[_Block]:
                     yield _Block(number, lines)
                     number += len(lines)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the gzip stream is damaged or cut off ({error})") from error
+        raise DamagedError(f"{path}: the gzip stream is damaged or cut off ({error})") from error
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -182,10 +182,10 @@ def _require_text(path: Path, number: int, text: bytes, rest: bytes) -> None:
     for part, first in ((text, number), (rest, number + text.count(b"\n"))):
         if b"\0" in part:
             line = first + part[: part.index(b"\0")].count(b"\n")
-            raise DataError(f"{path}: line {line} has NUL bytes, so it is not text")
+            raise DataError(f"{path}: line {line} has NUL bytes, so it is not text", _HINT)
     if len(rest) > LONGEST:
         line = number + text.count(b"\n")
-        raise DataError(f"{path}: line {line} has more than {LONGEST:,} bytes")
+        raise DataError(f"{path}: line {line} has more than {LONGEST:,} bytes", _HINT)
 
 
 def _lines(path: Path, number: int, text: bytes) -> list[str]:

@@ -25,7 +25,7 @@ from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
 from mnist_cli.data import own_files, own_idx, row_files
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.mnist_form import IN_WORDS, has_mnist_form
-from mnist_cli.data.records import Arrays, Raw, listed
+from mnist_cli.data.records import UNREADABLE, Arrays, Raw, listed
 from mnist_cli.errors import DataError, UsageError
 
 TEST_SHARE = 5
@@ -242,7 +242,9 @@ def _explained(path: Path) -> Iterator[None]:
             )
         yield
     except OSError as error:
-        raise DataError(f"cannot read {error.filename or path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read {error.filename or path}: {error.strerror}", UNREADABLE
+        ) from error
 
 
 def _check_classes(path: Path, classes: Sequence[str]) -> None:
@@ -303,7 +305,10 @@ def _figures(path: Path, images: npt.NDArray[np.uint8]) -> tuple[float, float]:
     for start in range(0, len(images), _CHUNK):
         counts += np.bincount(images[start : start + _CHUNK].reshape(-1), minlength=256)
     if np.count_nonzero(counts) == 1:
-        raise DataError(f"{path}: all pixels of all training images are the same grey")
+        raise DataError(
+            f"{path}: all pixels of all training images are the same grey",
+            "Check the images: nothing is drawn on them.",
+        )
     levels = np.arange(256) / 255
     mean = float(counts @ levels / counts.sum())
     std = math.sqrt(float(counts @ (levels - mean) ** 2 / counts.sum()))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mnist_cli.data import idx, own_csv, own_labels, own_npz, own_parquet
 from mnist_cli.data.emnist import upright
 from mnist_cli.data.file_kinds import kind_of
-from mnist_cli.data.records import Arrays, Raw, Rows, check_count, listed
+from mnist_cli.data.records import UNREADABLE, Arrays, Raw, Rows, check_count, listed
 from mnist_cli.data.row_files import find
 from mnist_cli.data.split_names import in_words
 from mnist_cli.errors import DataError
@@ -85,7 +85,7 @@ def read_images(name: str | Path) -> Rows:
             return _idx_images(path)
         splits = _splits(path, None)
     except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror}") from error
+        raise DataError(f"cannot read {name}: {error.strerror}", UNREADABLE) from error
     chosen = "test" if "test" in splits else "train"
     rows = splits[chosen]
     if len(splits) == 1:
@@ -138,7 +138,10 @@ def _joined(root: Path, parts: Sequence[Rows]) -> Rows:
     every = tuple(sorted({name for some in names for name in some})) if spelled else parts[0].names
     labels = [_renumbered(str(root), part, every) for part in parts if part.labels is not None]
     if len(labels) not in (0, len(parts)) or (len(names) > 1 and not spelled):
-        raise DataError(f"{root}: the parts of a split have different classes")
+        raise DataError(
+            f"{root}: the parts of a split have different classes",
+            "Write them again, all with the same names and labels.",
+        )
     return Rows(
         np.concatenate([part.images for part in parts]),
         np.concatenate(labels) if labels else None,
@@ -208,7 +211,8 @@ def _names(path: Path | str, train: Rows, values: Sequence[int]) -> tuple[str, .
     wrong = [value for value in values if not 0 <= value < len(train.names)]
     if wrong:
         raise DataError(
-            f"{path}: label {wrong[0]}, but the file names {len(train.names)} classes, from 0"
+            f"{path}: label {wrong[0]}, but the file names {len(train.names)} classes, from 0",
+            "Write it again, with a name for each label.",
         )
     return tuple(train.names[value] for value in values)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mnist_cli.catalogue.spec import Kind
 from mnist_cli.data import idx, own_files
-from mnist_cli.data.records import MAX_IMAGES, Raw, Rows, check_count
+from mnist_cli.data.records import MAX_IMAGES, Raw, Rows, check_count, check_equal
 from mnist_cli.data.split_names import SPLITS, SplitPart, split_of
 from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import LARGEST, SIDE, SMALLEST
@@ -119,7 +119,8 @@ def _split(
         height, width = images.shape[1:]
         raise DataError(
             f"{image_file}: images of {width}×{height} pixels; {SMALLEST} to {LARGEST} pixels per "
-            "side are supported"
+            "side are supported",
+            "Scale them first.",
         )
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
         raise DataError(
@@ -127,9 +128,5 @@ def _split(
             "shape (images,)",
             _HINT,
         )
-    if len(images) != len(labels):
-        raise DataError(
-            f"{len(images):,} images in {image_file}, but {len(labels):,} labels in {label_file}",
-            "They belong to different data sets, or one of them is incomplete.",
-        )
+    check_equal(image_file, len(images), label_file, len(labels))
     return images, labels

@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from mnist_cli.data.levels import Levels
 from mnist_cli.data.own_labels import whole
-from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_ratio, listed
+from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_equal, check_ratio, listed
 from mnist_cli.data.zip_entries import entries
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DamagedError, DataError
 from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
 
 LIMIT = 8 << 30
@@ -113,10 +113,7 @@ def read_pair(images: Path, labels: Path) -> Rows:
         pixels, remarks = _images(images, archive, name)
     with _only_array(labels) as (archive, name):
         numbers = _labels(labels, archive, name)
-    if len(pixels) != len(numbers):
-        raise DataError(
-            f"{images} has {len(pixels):,} images, but {labels.name} has {len(numbers):,} labels"
-        )
+    check_equal(images, len(pixels), labels.name, len(numbers))
     return Rows(pixels, numbers, remarks=remarks)
 
 
@@ -133,13 +130,13 @@ def _whole_archive(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
+        raise DamagedError(f"{path} is damaged: {error}") from error
 
 
 def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:
     """The names of the arrays by split and kind, such as ("train", "images")."""
     if len(set(names)) != len(names):
-        raise DataError(f"{path} has two arrays with the same name")
+        raise DataError(f"{path} has two arrays with the same name", _HINT)
     known: dict[tuple[str, str], str] = {}
     for name in names:
         key = _meaning(name)
@@ -180,11 +177,7 @@ def _rows(
     if name is None:
         return Rows(images, None, remarks=remarks)
     labels = _labels(path, archive, name)
-    if len(images) != len(labels):
-        raise DataError(
-            f"{path}: {len(images):,} images in {names[split, 'images']}, but {len(labels):,} labels "
-            f"in {name}"
-        )
+    check_equal(f"{names[split, 'images']} of {path}", len(images), name, len(labels))
     return Rows(images, labels, remarks=remarks)
 
 
@@ -271,9 +264,9 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
             shape, fortran, dtype = read_header(kept)
     except Exception as error:  # NumPy's parser lets tokenize.TokenError and others through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{where} is not a NumPy array: {reason:.100}") from error
+        raise DamagedError(f"{where} is not a NumPy array: {reason:.100}") from error
     if any(size < 0 for size in shape):
-        raise DataError(f"{where} is damaged: its shape is {shape}")
+        raise DamagedError(f"{where} is damaged: its shape is {shape}")
     return _Array(name, shape, dtype, fortran)
 
 
@@ -296,7 +289,7 @@ def _require_numbers(where: str, array: _Array, archive: zipfile.ZipFile) -> Non
     entry = archive.getinfo(f"{array.name}.npy")
     held = entry.file_size
     if array.bytes > min(LIMIT, held):
-        raise DataError(
+        raise DamagedError(
             f"{where}: its header announces {array.bytes:,} bytes (shape {array.shape}), more than "
             f"the {min(LIMIT, held):,} {'allowed' if held > LIMIT else 'that it has'}"
         )
@@ -309,7 +302,7 @@ def _size(where: str, shape: tuple[int, ...]) -> tuple[int, int]:
     if len(inner) == 1 and math.isqrt(inner[0]) ** 2 == inner[0]:
         inner = (math.isqrt(inner[0]),) * 2
     if shape[:1] == (0,):
-        raise DataError(f"{where} has no images")
+        raise DamagedError(f"{where} has no images")
     if len(inner) != 2:
         raise DataError(
             f"{where} has the shape {shape}; grey images have (images, height, width) or "
@@ -319,7 +312,8 @@ def _size(where: str, shape: tuple[int, ...]) -> tuple[int, int]:
     if not SMALLEST <= min(inner) <= max(inner) <= LARGEST:
         raise DataError(
             f"{where}: images of {inner[1]}×{inner[0]} pixels; {SMALLEST} to {LARGEST} pixels per "
-            "side are supported"
+            "side are supported",
+            "Scale them first.",
         )
     return inner[0], inner[1]
 
@@ -336,7 +330,7 @@ def _take(where: str, file: IO[bytes], count: int, dtype: np.dtype[Any]) -> npt.
     while len(data) < wanted:
         part = file.read(min(_PART, wanted - len(data)))
         if not part:
-            raise DataError(f"{where} is cut off")
+            raise DamagedError(f"{where} is cut off")
         data += part
     values = np.frombuffer(data, dtype=dtype)
     return values.astype(dtype.newbyteorder("="), copy=False)
@@ -345,4 +339,4 @@ def _take(where: str, file: IO[bytes], count: int, dtype: np.dtype[Any]) -> npt.
 def _require_end(where: str, file: IO[bytes]) -> None:
     """Refuse trailing bytes; the read at the end also compares the CRC."""
     if file.read(1):
-        raise DataError(f"{where} has more bytes than its header announces")
+        raise DamagedError(f"{where} has more bytes than its header announces")

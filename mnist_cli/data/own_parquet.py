@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mnist_cli.data.own_labels import Words, whole
 from mnist_cli.data.own_table import LABELS, TableReader, named
 from mnist_cli.data.records import Rows, check_count, listed, of_pictures
-from mnist_cli.errors import DataError, DependencyError
+from mnist_cli.errors import DamagedError, DataError, DependencyError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
 OLDEST = (14, 0, 1)
@@ -66,9 +66,7 @@ def read(path: Path) -> Rows:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{path} is a damaged Parquet file: {reason:.200}", "Download it again."
-        ) from error
+        raise DamagedError(f"{path} is a damaged Parquet file: {reason:.200}") from error
 
 
 def _pyarrow() -> Any:
@@ -98,7 +96,7 @@ def _check_footer(path: Path) -> None:
         file.seek(max(0, size - 8))
         length = int.from_bytes(file.read(4), "little")
     if length > MAX_FOOTER:
-        raise DataError(
+        raise DamagedError(
             f"{path}: its footer claims {length:,} bytes, more than {MAX_FOOTER:,}; the file may be "
             "damaged"
         )
@@ -204,7 +202,9 @@ def _table(path: Path, file: Any, names: list[str]) -> Rows:
     layout, words = named(path, names), Words()
     reader = TableReader(path, layout, lambda row: f"{path}: row {row}")
     if len(names) > MOST_COLUMNS:
-        raise DataError(f"{path} has {len(names):,} columns; {MOST_COLUMNS:,} are supported")
+        raise DataError(
+            f"{path} has {len(names):,} columns; {MOST_COLUMNS:,} are supported", _LAYOUT
+        )
     for batch in _batches(file):
         columns = [
             _label_numbers(path, one, words) if number == layout.label else _numbers(path, one)
@@ -281,7 +281,10 @@ class _Pictures:
             raise DataError(f"{where} has no picture", _LAYOUT)
         picture = decode(data, where)
         if min(picture.grey.shape) < SMALLEST:
-            raise DataError(f"{where}: the picture has fewer than {SMALLEST} pixels per side")
+            raise DataError(
+                f"{where}: the picture has fewer than {SMALLEST} pixels per side",
+                "Scale it first.",
+            )
         self._changes.update(picture.remarks)
         self._others += picture.grey.shape != (SIDE, SIDE)
         return fit(picture.grey)
@@ -289,7 +292,7 @@ class _Pictures:
     def rows(self, names: tuple[str, ...]) -> Rows:
         """All rows added so far."""
         if not self._count or self._count != self._claimed:
-            raise DataError(f"{self._path} has {self._count:,} rows, not {self._claimed:,}")
+            raise DamagedError(f"{self._path} has {self._count:,} rows, not {self._claimed:,}")
         images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
         labels = np.concatenate(self._labels) if self._labels else None
         remarks = of_pictures(self._changes, self._count)

@@ -24,6 +24,7 @@ UNKNOWN = -1
 
 LABELS = ("label", "labels", "class", "classes", "target", "digit", "y", "category")
 """Names of the column of labels, in lower case."""
+_ROW = "A row has a label and 784 pixels, or the pixels alone, such as label,pixel0,…,pixel783."
 _NUMBERED = re.compile(r"[a-z_ ]+(\d{1,9})")
 _COUNTERS = ("", "index", "id", "imageid", "unnamed: 0", "__index_level_0__")
 """Possible names of a first column that counts the rows; pandas leaves its name empty."""
@@ -109,7 +110,7 @@ def _no_images(path: Path, columns: int) -> DataError:
     return DataError(
         f"{path} is not a table of images: {columns:,} column{'s' * (columns != 1)}, not the pixels of "
         "a square with or without a label",
-        "A row has a label and 784 pixels, or the pixels alone, such as label,pixel0,…,pixel783.",
+        _ROW,
     )
 
 
@@ -162,7 +163,7 @@ class TableReader:
             DataError: no rows were added.
         """
         if not self.count:
-            raise DataError(f"{self._path} has no rows")
+            raise DataError(f"{self._path} has no rows", _ROW)
         images = np.frombuffer(self._images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
         remarks = [self._guess] if self._guess else []
         if self._layout.start:

@@ -10,10 +10,27 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DamagedError, DataError
 
 MAX_IMAGES = 1_000_000
 """Maximum number of images of a data set: 784 MB as bytes of 28×28."""
+
+
+UNREADABLE = "Name a file or folder that you may read."
+"""The hint at a failure of the system."""
+
+
+def check_equal(images: object, count: int, labels: object, labelled: int) -> None:
+    """Refuse ``count`` images in ``images`` with another number of labels in ``labels``.
+
+    Raises:
+        DataError: the numbers differ.
+    """
+    if count != labelled:
+        raise DataError(
+            f"{count:,} images in {images}, but {labelled:,} labels in {labels}",
+            "They belong to different data sets, or one of them is incomplete.",
+        )
 
 
 def check_count(root: Path, count: int) -> None:
@@ -23,7 +40,10 @@ def check_count(root: Path, count: int) -> None:
         DataError: ``count`` is more than :data:`MAX_IMAGES`.
     """
     if count > MAX_IMAGES:
-        raise DataError(f"{root} has more than the {MAX_IMAGES:,} images that are supported")
+        raise DataError(
+            f"{root} has more than the {MAX_IMAGES:,} images that are supported",
+            "Use a part of them.",
+        )
 
 
 MAX_RATIO = 250
@@ -38,7 +58,7 @@ def check_ratio(where: str, unpacked: int, packed: int) -> None:
         DataError: ``unpacked`` bytes are more than 64 MiB and :data:`MAX_RATIO` times ``packed``.
     """
     if unpacked > max(_SMALL, MAX_RATIO * packed):
-        raise DataError(
+        raise DamagedError(
             f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many"
         )
 

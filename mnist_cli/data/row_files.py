@@ -15,7 +15,7 @@ from pathlib import Path
 from mnist_cli.data import own_csv, own_npz
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.split_names import SPLITS, SplitPart, in_words, split_of
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DamagedError, DataError
 
 ENDINGS = (".csv", ".csv.gz", ".txt", ".tsv", ".npz", ".parquet")
 """Only files in a folder with these endings are examined."""
@@ -156,8 +156,10 @@ def _is_rows(path: Path) -> bool:
         kind = kind_of(path)
         if kind == "csv":
             own_csv.columns_of(path)
-    except DataError as error:
-        return "damaged" in error.message
+    except DamagedError:
+        return True
+    except DataError:
+        return False
     return kind != "idx"
 
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DamagedError, DataError
 
 MAX_DIRECTORY = 16 << 20
 """Maximum bytes of the list of some 100,000 entries. zipfile turns the whole list into objects."""
@@ -30,14 +30,14 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
     """
     try:
         if _directory_size(path) > MAX_DIRECTORY:
-            raise DataError(f"{path}: a zip with too many entries")
+            raise DataError(f"{path}: a zip with too many entries", "Write it with fewer arrays.")
         with zipfile.ZipFile(path) as archive:
             listing = archive.infolist()
             if any(one.flag_bits & _ENCRYPTED for one in listing):
                 raise DataError(f"{path} is encrypted", "Save it again without a password.")
             yield archive, listing
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
-        raise DataError(f"{path} is a damaged zip: {error}") from error
+        raise DamagedError(f"{path} is a damaged zip: {error}") from error
 
 
 def _directory_size(path: Path) -> int:

@@ -221,6 +221,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: str | bytes, words: str
     with pytest.raises(own_csv.DataError, match=words) as caught:
         own_csv.read(written(tmp_path, content))
     assert "Traceback" not in str(caught.value)
+    assert caught.value.hint
 
 
 def test_a_line_without_end_is_refused_early(
@@ -288,7 +289,8 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     assert "several files of training images" in refusal(two)
     without = folder(tmp_path / "b", x__csv=KAGGLE, y__csv=KAGGLE)
     assert "several files of images, none named as a training set: x.csv, y.csv" in refusal(without)
-    alone = folder(tmp_path / "c", x__csv=KAGGLE)
+    others = {"notes__csv": "name,age\nAda,36\n", "empty__csv": "", "log__csv": b"a\0b"}
+    alone = folder(tmp_path / "damaged", x__csv=KAGGLE, **others)
     assert len(own_data.read_own(alone).train) == 24
     inner = folder(tmp_path / "d" / "mnist", train__csv=KAGGLE).parent
     assert len(own_data.read_own(inner).train) == 24

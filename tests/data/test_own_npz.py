@@ -175,7 +175,7 @@ def test_objects_are_refused_unexecuted(tmp_path: Path) -> None:
 
 
 def test_what_does_not_match(tmp_path: Path) -> None:
-    assert "30 images in x, but 29 labels in y" in refusal(saved(tmp_path, x=X, y=Y[1:]))
+    assert "data.npz, but 29 labels in y" in refusal(saved(tmp_path, x=X, y=Y[1:]))
     assert "no array of images by a known name: a, b" in refusal(saved(tmp_path, a=X, b=Y))
     assert "Name the arrays x_train" in refusal(saved(tmp_path, arr_0=X))
     assert "are both train images" in refusal(saved(tmp_path, x=X, images=X, y=Y))
