@@ -159,7 +159,9 @@ def class_name(network: type) -> ModelName:
 
     label = network.__qualname__
     if not issubclass(network, nn.Module):
-        raise UsageError(f"{label} is not a subclass of torch.nn.Module")
+        raise UsageError(
+            f"{label} is not a subclass of torch.nn.Module", "Give the class of a network."
+        )
     file = getattr(sys.modules.get(network.__module__), "__file__", None)
     home = sys.modules.get(network.__module__)
     if not file or not file.endswith(".py") or getattr(home, label, None) is not network:

@@ -83,7 +83,10 @@ def visiting(
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     if device.type == "meta":
-        raise UsageError(f"{type(module).__name__} is on the device meta, so it has no weights")
+        raise UsageError(
+            f"{type(module).__name__} is on the device meta, so it has no weights",
+            "Give it memory with module.to_empty(device='cpu'), and load its weights.",
+        )
     network = Guest(module)
     plain = network.dtype == torch.float32
     own = normalise or stated_by(type(module), type(module).__name__) or usual

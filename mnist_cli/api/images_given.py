@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mnist_cli.vision.segmenting import LeftOut
 
 FORMS = "Give 28×28 arrays, (N, 28, 28) or (N, 1, 28, 28), light on dark"
+_LEVELS = "Give uint8 from 0 to 255, or floating point from 0 to 1."
 MOST_NAMED = 3
 
 
@@ -134,7 +135,7 @@ def _of_path(path: str, *, segment: bool, whole: bool) -> list[Given]:
     from mnist_cli.vision.digits import Failure, prepare
 
     if path in ("", "-"):
-        raise UsageError(f"{path!r} is not the path of a picture")
+        raise UsageError(f"{path!r} is not the path of a picture", "Give a path, or a PIL picture.")
     refuse_others(
         [path], lambda _picture, run: f"The images come first: predict(images, {str(run)!r})."
     )
@@ -175,7 +176,8 @@ def _of_picture(picture: Any, source: str, *, segment: bool, whole: bool) -> lis
         shown.save(buffer, format=kind, exif=picture.getexif())
     except (OSError, ValueError, SyntaxError, EOFError, AssertionError) as error:  # as PIL raises
         raise DataError(
-            f"{source} cannot be read as a picture: {str(error) or 'its file is closed'}"
+            f"{source} cannot be read as a picture: {str(error) or 'its file is closed'}",
+            "Give its path, or open it again.",
         ) from error
     name = str(getattr(picture, "filename", "") or source)
     digits = digits_in(decode(buffer.getvalue(), name), name, segment=segment, as_it_is=whole)
@@ -223,11 +225,11 @@ def _array(given: Any, source: str) -> npt.NDArray[Any]:
                 given = given.float()
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{source} is not an array of numbers: {error!s:.120}") from error
+        raise UsageError(f"{source} is not an array of numbers: {error!s:.120}", _LEVELS) from error
     if array.dtype.kind not in "biuf":
         raise UsageError(
             f"{source} is an array of {array.dtype}, not of grey levels",
-            "Give uint8 from 0 to 255, or floating point from 0 to 1.",
+            _LEVELS,
         )
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise DataError(f"{source} has masked values", "Fill them, as with array.filled(0).")
@@ -238,7 +240,9 @@ def _levels(images: npt.NDArray[Any], source: str) -> Forms:
     low, high = images.min(), images.max()
     if images.dtype.kind == "f":
         if not np.isfinite(images).all():
-            raise DataError(f"{source} has values that are not finite")
+            raise DataError(
+                f"{source} has values that are not finite", "Replace NaN and infinity by numbers."
+            )
         if low < 0 or high > 1:
             raise UsageError(
                 f"{source} has values from {low:.4g} to {high:.4g}, not from 0 to 1",
@@ -249,7 +253,9 @@ def _levels(images: npt.NDArray[Any], source: str) -> Forms:
         if images.dtype.kind == "b":
             images = images.astype(np.uint8) * 255
         elif low < 0 or high > 255:
-            raise UsageError(f"{source} has levels from {low} to {high}, not from 0 to 255")
+            raise UsageError(
+                f"{source} has levels from {low} to {high}, not from 0 to 255", _LEVELS
+            )
         elif high == 1:
             caution(
                 f"{source} has the levels 0 and 1 of 255, which is black; for 0 and 1, use bool"

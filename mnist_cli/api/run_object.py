@@ -228,9 +228,14 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
             check_working_directory()
             return Runs()
         if not is_folder(root):
-            raise UsageError(f"{root} is not a folder of runs")
+            raise UsageError(
+                f"{root} is not a folder of runs", "Give the folder that holds the runs."
+            )
     except OSError as error:
-        raise CheckpointError(f"cannot look for runs in {root}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot look for runs in {root}: {error.strerror}",
+            "Give the folder that holds the runs.",
+        ) from error
     hidden = (listing.UNREADABLE, listing.FOREIGN)
     return Runs(
         Run(record.path) for record in listing.list_runs(root) if record.state not in hidden

@@ -32,6 +32,7 @@ from mnist_cli.autograd.order import dependencies
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_AGAIN = "Dump the graph again with this program; documents are not meant to be edited by hand."
 RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unreadable", "modules")
 """Keys of the document that no ``context`` may use."""
 
@@ -203,9 +204,11 @@ def load(path: str | os.PathLike[str]) -> GradGraph:
     try:
         return loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"cannot read the dump {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read the dump {path}: {error.strerror}", "Name a graph.json."
+        ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a gradient graph: not text") from error
+        raise DataError(f"{path}: not a gradient graph: not text", _AGAIN) from error
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
 
@@ -228,10 +231,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _wrong(what: str) -> DataError:
-    return DataError(
-        f"not a gradient graph: {what}",
-        "Dump the graph again with this program; documents are not meant to be edited by hand.",
-    )
+    return DataError(f"not a gradient graph: {what}", _AGAIN)
 
 
 def _place(location: Iterable[int | str]) -> str:

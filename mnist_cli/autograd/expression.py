@@ -27,6 +27,7 @@ MAX_DEPTH = 60
 """How deeply an expression may be nested."""
 MAX_TOTAL = 20_000_000
 """Entries of all tensors that an expression makes on its way: 80 MB in float32."""
+_SHORTER = "Compute a part of it first, and give the result as a value."
 _GIVEN = "{0}=2 in Python, --at {0}=2 in mnist inspect-grad"
 MAX_WHOLE = 2**53
 """The largest whole number that stays whole: beyond it floats have gaps."""
@@ -146,7 +147,7 @@ def names_in(expression: str) -> tuple[str, ...]:
 
 def _parse(text: str) -> ast.Expression:
     if len(text) > MAX_LENGTH:
-        raise UsageError(f"the expression is longer than {MAX_LENGTH} characters")
+        raise UsageError(f"the expression is longer than {MAX_LENGTH} characters", _SHORTER)
     if not text:
         raise UsageError("the expression is empty", "Write one, such as x * y.")
     try:
@@ -154,7 +155,7 @@ def _parse(text: str) -> ast.Expression:
             warnings.simplefilter("ignore")
             return ast.parse(text, mode="eval")
     except UnicodeError as error:
-        raise UsageError("the expression has a byte that is not UTF-8") from error
+        raise UsageError("the expression has a byte that is not UTF-8", _LISTED) from error
     except SyntaxError as error:
         if "too many nested" in error.msg:
             raise _too_deep() from error
@@ -164,7 +165,7 @@ def _parse(text: str) -> ast.Expression:
 
 
 def _too_deep() -> UsageError:
-    return UsageError("the expression cannot be read: it is nested too deeply")
+    return UsageError("the expression cannot be read: it is nested too deeply", _SHORTER)
 
 
 def _refuse(what: str, text: str, start: int, end: int | None = None, hint: str = "") -> NoReturn:

@@ -130,7 +130,10 @@ class _Evaluation:
         if not isinstance(value, Tensor):
             raise TypeError(f"the loss must be a tensor, not a {type(value).__name__}")
         if value.numel() != 1:
-            raise UsageError(f"the loss has shape {tuple(value.shape)}, but must be a scalar")
+            raise UsageError(
+                f"the loss has shape {tuple(value.shape)}, but must be a scalar",
+                "Use its sum or its mean.",
+            )
         if value.is_complex():
             raise UsageError("the loss is complex, but must be real", "Use its real part.")
         return value
@@ -153,7 +156,10 @@ def _require_float64(leaves: Mapping[str, Tensor]) -> None:
 def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
     value = evaluate.tensor()
     if not value.requires_grad:
-        raise UsageError("the loss depends on none of the parameters")
+        raise UsageError(
+            "the loss depends on none of the parameters",
+            "Compute it from them, without detach() or no_grad().",
+        )
     if not value.isfinite():
         raise NonFiniteError(
             f"the loss is {value.item()}: differences cannot check it",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnist_cli.autograd.error_tree import UsageError
 
+_EXAMPLES = "Write 2, or a matrix as JSON: [[1, 2], [3, 4]]."
 MAX_DIMENSIONS = 64
 """Dimensions of any tensor that is typed in."""
 MAX_ENTRIES = 1_000_000
@@ -50,18 +51,22 @@ def parse_value(text: str, what: str = "the value") -> Tensor:
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{what} is neither a number nor a list of numbers: {text.strip()[:60]!r}",
-            "Write 2, or a matrix as JSON: [[1, 2], [3, 4]].",
+            _EXAMPLES,
         ) from error
     shape = _shape_of(data, what)
     if math.prod(shape) > MAX_ENTRIES:
-        raise UsageError(f"{what} has more than {MAX_ENTRIES} entries")
+        raise UsageError(f"{what} has more than {MAX_ENTRIES} entries", "Give fewer numbers.")
     try:
         values = torch.tensor(data, dtype=torch.float32).reshape(shape)
     except (OverflowError, RuntimeError, ValueError) as error:
-        raise UsageError(f"{what} holds a number too large for float32") from error
+        raise _too_large(what) from error
     if not bool(values.isfinite().all()):
-        raise UsageError(f"{what} holds a number too large for float32")
+        raise _too_large(what)
     return values
+
+
+def _too_large(what: str) -> UsageError:
+    return UsageError(f"{what} holds a number too large for float32", "The largest is 3.4e38.")
 
 
 def fitted(values: Tensor, shape: Sequence[int]) -> Tensor:
@@ -85,9 +90,9 @@ def _shape_of(data: object, what: str, depth: int = 0) -> tuple[int, ...]:
         return ()
     if not isinstance(data, list):
         shown = "an object" if isinstance(data, dict) else json.dumps(data)[:40]
-        raise UsageError(f"{what} holds {shown}, which is not a number")
+        raise UsageError(f"{what} holds {shown}, which is not a number", _EXAMPLES)
     if depth == MAX_DIMENSIONS:
-        raise UsageError(f"{what} has more than {MAX_DIMENSIONS} dimensions")
+        raise UsageError(f"{what} has more than {MAX_DIMENSIONS} dimensions", _EXAMPLES)
     shapes = {_shape_of(item, what, depth + 1) for item in data}
     if len(shapes) > 1:
         raise UsageError(f"{what} has rows of unequal length", "Give all rows the same length.")

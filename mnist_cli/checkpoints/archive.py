@@ -37,6 +37,7 @@ from mnist_cli.errors import CheckpointError
 MAX_BYTES = 216 << 20
 _RESAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
 _AGAIN = "Copy or download it again."
+_OTHER = "Name a run, or the file of a checkpoint."
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x01-\x05]|[(}\]cLI]")
 
@@ -99,14 +100,18 @@ def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut,
         container, document, metadata = _read_any(_read_bytes(path))
         return container, document, metadata, judge_contents(document, MAX_BYTES)
     except FileNotFoundError as error:
-        raise CheckpointError(f"the checkpoint {path} does not exist") from error
+        raise CheckpointError(f"the checkpoint {path} does not exist", _OTHER) from error
     except OSError as error:
-        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot read the checkpoint {path}: {error.strerror}", _OTHER
+        ) from error
     except Unacceptable as error:
         hint = error.hint or (_AGAIN if "damaged" in str(error) else _RESAVE)
         raise CheckpointError(f"{path} is refused: {error}", hint) from error
     except MemoryError as error:
-        raise CheckpointError(f"{path} needs more memory than is available") from error
+        raise CheckpointError(
+            f"{path} needs more memory than is available", "Free some memory."
+        ) from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -242,7 +242,10 @@ def _says_a_format(document: object) -> bool:
 
 def _check_format(path: Path, document: Mapping[str, Any]) -> None:
     if document["format"] != FORMAT:
-        raise CheckpointError(f"{path} is a {document['format']!r:.60}, not a {FORMAT}")
+        raise CheckpointError(
+            f"{path} is a {document['format']!r:.60}, not a {FORMAT}",
+            "Name a run's last.pt or best.pt.",
+        )
     version = document.get("version")
     if type(version) is not int or version != VERSION:
         raise CheckpointError(
@@ -259,7 +262,8 @@ def _garbled(path: Path) -> Iterator[None]:
     except GARBLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: a part of the checkpoint is missing or damaged: {reason:.200}"
+            f"{path}: a part of the checkpoint is missing or damaged: {reason:.200}",
+            "Copy it again, or use another checkpoint of the run.",
         ) from error
 
 

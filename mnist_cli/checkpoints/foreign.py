@@ -89,7 +89,8 @@ def _tensors(path: Path, contents: object) -> Tensors:
         tensors = find_tensors(contents)
     except TooMuch as error:
         raise CheckpointError(
-            f"{path} holds more tensors than a checkpoint of one network"
+            f"{path} holds more tensors than a checkpoint of one network",
+            "Save the network's weights alone: torch.save(model.state_dict(), 'weights.pt').",
         ) from error
     return {full: one for full, one in tensors.items() if holds_weights(one.keys)}
 

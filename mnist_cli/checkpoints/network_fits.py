@@ -104,7 +104,7 @@ def cast_weights(path: Path, fit: Fit) -> tuple[Weights, list[str]]:
     try:
         named_tensors(fit.weights)
     except TypeError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {error}", "Save plain tensors: t.to_dense().") from error
     expected = models.expected_weights(fit.model, fit.classes)
     weights = {
         name: as_expected(path, name, one, expected[name]) for name, one in fit.weights.items()
@@ -139,6 +139,7 @@ def as_expected(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tens
     if not bool((cast.isfinite() == tensor.isfinite()).all()):
         raise CheckpointError(
             f"{path}: weight '{name}' is {dtype_name(tensor)} and holds values that "
-            f"{dtype_name(expected)} cannot hold"
+            f"{dtype_name(expected)} cannot hold",
+            "Use an earlier checkpoint: such values usually mean that training has diverged.",
         )
     return cast

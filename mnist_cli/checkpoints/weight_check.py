@@ -86,7 +86,8 @@ def check_weights(
         since = f" ({'; '.join(changes)})" if changes else ""
         raise CheckpointError(
             f"{path} does not fit the network '{ModelName(model).label}'{since}: "
-            + listed(differences, "; ")
+            + listed(differences, "; "),
+            "Restore the source." if changes else "Name its network, or another checkpoint.",
         )
     if name := not_finite(weights, expected):
         raise CheckpointError(

@@ -69,7 +69,10 @@ def fetch(
     from mnist_cli.report import datasets
 
     if (own := path_of(name)) is not None:
-        raise UsageError(f"{own} is your own data; only known data sets can be downloaded")
+        raise UsageError(
+            f"{own} is your own data; only known data sets can be downloaded",
+            f"Choose one of {NAMES}.",
+        )
     spec = catalogue.get(name)
     with datasets.fetching(silent=as_json or quiet) as progress:
         report = fetch_files(

@@ -109,6 +109,9 @@ def _refuse_options_before(context: typer.Context) -> None:
         )
 
 
+_FOLDER = "Give the folder of the runs."
+
+
 def _list(root: Path) -> list[RunRecord]:
     """The runs under a folder; the default folder need not exist.
 
@@ -122,11 +125,9 @@ def _list(root: Path) -> list[RunRecord]:
     except FileNotFoundError as error:
         if root == options.RUNS:
             return []
-        raise UsageError(f"--runs {root}: the folder does not exist") from error
+        raise UsageError(f"--runs {root}: the folder does not exist", _FOLDER) from error
     except OSError as error:
-        raise UsageError(
-            f"--runs {root}: {error.strerror}", "Give the folder of the runs."
-        ) from error
+        raise UsageError(f"--runs {root}: {error.strerror}", _FOLDER) from error
 
 
 def _plain(run: RunRecord) -> dict[str, Any]:

@@ -96,6 +96,9 @@ MAX_BYTES = 1 << 20
 """The largest configuration file."""
 
 
+_FORM = "A recipe has one key = value per line, such as epochs = 3; `mnist config show` prints one."
+
+
 def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> Layer:
     """A layer from a TOML file; ``environment`` is that of the run that wrote it, if one did.
 
@@ -106,11 +109,16 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
         with path.open("rb") as file:  # a pipe will do; /dev/zero has no end
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise UsageError(f"{path} is not a configuration: it has more than {MAX_BYTES:,} bytes")
+            raise UsageError(
+                f"{path} is not a configuration: it has more than {MAX_BYTES:,} bytes", _FORM
+            )
         text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8").replace("\r\n", "\n")
         values = tomllib.loads(text)
     except OSError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read the configuration {path}: {error.strerror}",
+            "Name a preset or a TOML file.",
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not TOML: it is not UTF-8 text",
@@ -122,7 +130,7 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
         fault = str(error).replace("Cannot overwrite a value", _repeated(text))
         raise UsageError(
             f"{path} is not TOML: {fault}",
-            "A recipe has one key = value per line, such as epochs = 3; `mnist config show` prints one.",
+            _FORM,
         ) from error
     for key, value in values.items():
         if isinstance(value, dict | list):
@@ -168,7 +176,9 @@ def find_config(name: str, place: str = "--config") -> Path:
         if name.lower() in preset_names():
             return presets_dir() / f"{name.lower()}.toml"
     except OSError as error:  # a folder that may not be read
-        raise UsageError(f"{place} {name}: cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"{place} {name}: cannot be read: {error.strerror}", "Name a preset or a TOML file."
+        ) from error
     raise UsageError(
         f"{place} {name}: no preset of that name and no such file",
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",

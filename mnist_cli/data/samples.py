@@ -42,7 +42,7 @@ class Samples:
         """
         for number in numbers:
             if not 0 <= number < len(self):
-                raise UsageError(f"image {number} does not exist; 0 to {len(self) - 1} do")
+                raise UsageError(f"image {number} does not exist", f"Choose 0 to {len(self) - 1}.")
         return self._take(np.array(numbers))
 
     def _take(self, chosen: npt.NDArray[np.int64]) -> Samples:

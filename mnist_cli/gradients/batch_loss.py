@@ -126,7 +126,7 @@ def choose_batch(split: Split, count: int | None, seed: int) -> Split:
     """
     count = count if count is not None else min(DEFAULT_BATCH, len(split))
     if not 1 <= count <= len(split):
-        raise UsageError(f"a batch cannot have {count} images: choose 1 to {len(split):,} images")
+        raise UsageError(f"a batch cannot have {count} images", f"Choose 1 to {len(split):,}.")
     generator = torch.Generator().manual_seed(derive(seed, "inspect-batch"))
     return split.take(torch.randperm(len(split), generator=generator)[:count])
 

@@ -27,6 +27,7 @@ from mnist_cli.devices.memory import explained, is_out_of_memory
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.gradients.batch_loss import BatchLoss
 
+_SAVED = "Save the gradient with torch.save(tensor, path), or write it as JSON."
 _NUMBERS = re.compile(r"\s*(\[|[-+]?\d+(\.\d*)?([eE][-+]?\d+)?\s*$)")
 """How a number or a list begins."""
 
@@ -163,14 +164,14 @@ def _from_file(path: Path) -> Tensor:
         return parse_value(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read the gradient {path}: {reason}") from error
+        raise UsageError(f"cannot read the gradient {path}: {reason}", _SAVED) from error
 
 
 def _saved_tensor(path: Path) -> Tensor:
     try:
         return load_tensor(path)
     except CheckpointError as error:
-        error.hint = "Save the gradient with torch.save(tensor, path), or write it as JSON."
+        error.hint = _SAVED
         raise
 
 

@@ -78,5 +78,6 @@ def require_close(checks: Sequence[GradientCheck]) -> None:
         figures = "" if entry is None else f" ({entry.analytic:.6g} and {entry.numeric:.6g})"
         raise NumericsError(
             f"the gradient of {worst.name} differs from the central difference "
-            f"by a relative error of {worst.worst_error:.2g}{figures}"
+            f"by a relative error of {worst.worst_error:.2g}{figures}",
+            "Check the backward of custom Functions, and operations without a derivative.",
         )

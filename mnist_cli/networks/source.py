@@ -23,6 +23,7 @@ from mnist_cli.errors import OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # more than the source of any network
 IMPORTING = "cannot be imported"
+_YOURS = "Name yours, as in path/to/net.py:Net."
 _RUN: dict[Path, str] = {}
 """The files that have been run, with their SHA-256 at that time."""
 _RUNNING: set[Path] = set()
@@ -137,14 +138,14 @@ def run_again(path: Path, module: ModuleType) -> ModuleType:
 def _read(path: Path) -> bytes:
     try:
         if not is_regular(path):
-            raise UsageError(f"no such file: {path}", "Name yours, as in path/to/net.py:Net.")
+            raise UsageError(f"no such file: {path}", _YOURS)
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes, too many for a network")
+            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes", _YOURS)
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", _YOURS) from error
     except ValueError as error:  # a null byte in the name
-        raise UsageError(f"{str(path)!r} is not a valid file name") from error
+        raise UsageError(f"{str(path)!r} is not a valid file name", _YOURS) from error
 
 
 def _compiled(source: bytes, path: Path) -> Any:
@@ -157,7 +158,7 @@ def _compiled(source: bytes, path: Path) -> Any:
             "Python cannot read the file; correct that line.",
         ) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"{path} is not readable Python: {error}") from error
+        raise UsageError(f"{path} is not readable Python: {error}", _YOURS) from error
 
 
 def _print_aside(*values: object, file: Any = None, **options: Any) -> None:

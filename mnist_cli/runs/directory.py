@@ -26,6 +26,7 @@ LOCK = "run.lock"
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
 _NAME = re.compile(r"(?=.*[^\W\d_])\w([\w.-]*\w)?")
 LONGEST_NAME = 64
+_WAIT = "Wait for it, stop it, or start another run."
 _PATIENCE = 0.2
 """Seconds to wait for a lock: a process that lists runs may hold it for a moment."""
 
@@ -129,10 +130,9 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 owner = self._owner.read_text(encoding="utf-8").strip()
                 raise OutputError(
-                    f"the run {self.path} is being written by process {owner}",
-                    "Wait for it, stop it, or start another run.",
+                    f"the run {self.path} is being written by process {owner}", _WAIT
                 ) from error
-            raise OutputError(f"the run {self.path} is in use by another process") from error
+            raise OutputError(f"the run {self.path} is in use by another process", _WAIT) from error
         except OSError as error:
             raise explain_os_error(error, self.path, "lock") from error
         failed = True
@@ -341,7 +341,8 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
             return target
     except OSError as error:
         raise CheckpointError(
-            f"cannot look for a checkpoint in {target or root}: {error.strerror}"
+            f"cannot look for a checkpoint in {target or root}: {error.strerror}",
+            "Name a run, or the file of a checkpoint.",
         ) from error
     raise CheckpointError(
         f"no checkpoint or run {target}",

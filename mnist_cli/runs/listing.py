@@ -37,6 +37,7 @@ from mnist_cli.runs.results import EpochResult
 FINISHED, RUNNING, UNFINISHED = "finished", "running", "unfinished"
 UNREADABLE, FOREIGN = "unreadable", "no run"
 
+_NAMING = "A number, a name or a folder names a run."
 Figures = Mapping[str, Any]
 _NOTHING: Figures = {}
 _CONFIG = ("-c", "--config")
@@ -261,12 +262,9 @@ def run_folder(target: Path, root: Path) -> Path:
     try:
         folder = find_run(target, root)
     except OSError as error:
-        raise CheckpointError(f"cannot look for the run {target}: {error.strerror}") from error
+        raise CheckpointError(f"no run {target}: {error.strerror}", _NAMING) from error
     if folder is None:
-        raise CheckpointError(
-            f"no such run: {target}",
-            f"A number, a name or a folder names a run. {known_runs(root)}",
-        )
+        raise CheckpointError(f"no such run: {target}", f"{_NAMING} {known_runs(root)}")
     return folder
 
 

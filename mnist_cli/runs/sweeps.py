@@ -136,7 +136,10 @@ def check_size(count: int) -> None:
         UsageError: more than :data:`MOST_RUNS`.
     """
     if count > MOST_RUNS:
-        raise UsageError(f"the sweep has {count:,} runs; at most {MOST_RUNS:,} are possible")
+        raise UsageError(
+            f"the sweep has {count:,} runs; at most {MOST_RUNS:,} are possible",
+            "Give fewer values or seeds.",
+        )
 
 
 @dataclass

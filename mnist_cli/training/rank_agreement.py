@@ -29,6 +29,7 @@ from mnist_cli.training.compute import Compute
 from mnist_cli.training.distributed.rank_environment import RankPlace
 from mnist_cli.training.ranks import ALONE, Ranks
 
+_SAME = "Give all ranks the same flags, data and versions."
 OWN = frozenset({"device", "threads", "workers", "start"})
 """Keys of the configuration in which ranks may differ; rank 0 reads the checkpoint to start from."""
 
@@ -179,10 +180,10 @@ def check_alike(
     if differences:
         raise UsageError(
             f"rank {ranks.rank} differs from rank 0: {'; '.join(differences)}",
-            "Give all ranks the same flags, data and versions.",
+            _SAME,
         )
     if elsewhere:
-        raise RankError("another rank differs from rank 0, and reports the difference")
+        raise RankError("another rank differs from rank 0, and reports the difference", _SAME)
 
 
 def _identity(

@@ -90,7 +90,10 @@ def _file_of(target: Path | None, runs: Path) -> Path:
     path = RunDirectory(folder).last
     if path.is_file():
         return path
-    raise CheckpointError(f"the run {folder} has no last.pt to resume from")
+    raise CheckpointError(
+        f"the run {folder} has no last.pt to resume from",
+        "Name another run, or a file of a checkpoint.",
+    )
 
 
 def _newest_unfinished(runs: Path) -> RunDirectory:

@@ -107,7 +107,9 @@ def expand(path: str) -> list[str]:
             return [path]
         entries = sorted(Path(path).iterdir())
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", "Name a picture or a folder that you may read."
+        ) from error
     names = [one for one in entries if is_picture_name(one)]
     if not names:
         subfolder = next((one for one in entries if one.is_dir()), None)

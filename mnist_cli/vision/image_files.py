@@ -33,6 +33,7 @@ ENDINGS = {
     *(".avif", ".heic", ".heif", ".hif"),
 }
 STDIN = "-"
+_NAME = "Name a picture that you may read."
 MAX_BYTES = 1 << 28  # 256 MiB: twice the size of the largest uncompressed photographs
 WORKING_SIDE = 1600
 """Longest side after reduction, in pixels: a line of 30 digits still has 50 pixels for each."""
@@ -97,7 +98,7 @@ def _read_bytes(path: str) -> bytes:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             if not is_there(Path(path)):
-                raise DataError(f"the picture {path} does not exist")
+                raise DataError(f"the picture {path} does not exist", _NAME)
             if not is_regular(Path(path)):
                 raise DataError(
                     f"{path} is not a regular file, but a folder, a pipe or a device",
@@ -108,7 +109,7 @@ def _read_bytes(path: str) -> bytes:
                 size = os.fstat(file.fileno()).st_size
                 data = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:
-        raise DataError(f"cannot read the picture {path}: {error.strerror}") from error
+        raise DataError(f"cannot read the picture {path}: {error.strerror}", _NAME) from error
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES:,} bytes", "Make the picture smaller.")
     return data
@@ -121,7 +122,7 @@ def decode(data: bytes, name: str) -> Picture:
         DataError: the bytes are not a picture, damaged, or too large.
     """
     if not data:
-        raise DataError(f"{name} is empty")
+        raise DataError(f"{name} is empty", "Save it again.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

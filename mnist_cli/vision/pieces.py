@@ -13,6 +13,8 @@ from mnist_cli.vision.ink import Mask
 
 CONNECTED = np.ones((3, 3))
 MOST_PIECES = 20_000
+CLEANER = "Crop the picture to the digits; they must stand out from their paper."
+"""The hint at a picture in which no digits are found."""
 ALIKE = (0.6, 1.5)
 """Range of the heights of digits on one picture, as shares of the usual height."""
 
@@ -77,7 +79,7 @@ def pieces_of(mask: Mask) -> tuple[npt.NDArray[np.int32], list[Region]]:
     """
     labels, count = ndimage.label(mask, structure=CONNECTED)
     if count > MOST_PIECES:
-        raise DataError(f"{count:,} pieces of ink are too many for digits")
+        raise DataError(f"{count:,} pieces of ink are too many for digits", CLEANER)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     return labels, [
         Region(Box(rows.start, columns.start, rows.stop, columns.stop), (number,), int(area))

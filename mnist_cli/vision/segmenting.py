@@ -17,7 +17,7 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.form import stroke_width
 from mnist_cli.vision.ink import WIDEST, Grey, Ink, Mask, find_ink
 from mnist_cli.vision.lines import without
-from mnist_cli.vision.pieces import ALIKE, Box, Region, pieces_of, usual_height
+from mnist_cli.vision.pieces import ALIKE, CLEANER, Box, Region, pieces_of, usual_height
 from mnist_cli.vision.ruling import ruling
 
 LOWEST, HIGHEST = 0.4, 2.5
@@ -215,9 +215,9 @@ def _belong_together(
 def _page(reading: Reading) -> Page:
     if not reading.digits:
         reasons = ", ".join(dict.fromkeys(one.why for one in reading.left_out))
-        raise DataError(f"no digits found; left out: {reasons or 'nothing'}")
+        raise DataError(f"no digits found; left out: {reasons or 'nothing'}", CLEANER)
     if len(reading.digits) > MOST_DIGITS:
-        raise DataError(f"{len(reading.digits):,} pieces of ink are too many for digits")
+        raise DataError(f"{len(reading.digits):,} pieces of ink are too many for digits", CLEANER)
     order = in_reading_order([one.box for one in reading.digits])
     digits = [reading.digits[place] for place in order]
     cuts = [_cut(reading.ink, reading.labels, digit) for digit in digits]

@@ -126,7 +126,9 @@ def _explained(port: int, error: OSError) -> OutputError:
         )
     if error.errno == errno.EACCES:
         return OutputError(f"port {port} is reserved for the system", "Choose one above 1023.")
-    return OutputError(f"cannot listen on {HOST}, port {port}: {error.strerror or error}")
+    return OutputError(
+        f"cannot listen on {HOST}, port {port}: {error.strerror or error}", "Choose another port."
+    )
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:

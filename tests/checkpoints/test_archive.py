@@ -291,7 +291,9 @@ def test_memory_that_runs_out_is_not_blamed_on_the_file(
         raise error
 
     monkeypatch.setattr(place, fail)
-    with pytest.raises(CheckpointError, match=r"needs more memory than is available$"):
+    with pytest.raises(
+        CheckpointError, match=r"needs more memory than is available\nFree some memory\.$"
+    ):
         load(tmp_path, GOOD)
 
 

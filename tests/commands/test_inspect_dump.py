@@ -269,7 +269,7 @@ def test_train_and_val_are_as_the_run_cut_them(run: Run, trained: Path) -> None:
     assert not set(train) & set(val)
     refused = run("inspect-grad", trained, "--split", "val", "--batch-size", 65)
     assert refused.code == 2
-    assert "choose 1 to 64 images" in refused.err
+    assert "Choose 1 to 64." in refused.err
     test = dumped(run, trained, "--split", "test", "--batch-size", 8)
     assert test["split"] == "test"
     assert max(test["batch"]) < len(load("digits", Path("nowhere")).test)
@@ -297,7 +297,7 @@ def test_a_compiled_networks_run_is_inspected_uncompiled(
         (["--format", ","], 2, "--format: unknown value"),
         (["--format", "json", "--module", "fc1"], 2, "--module has no effect on --format json"),
         (["--format", "json,text", "--direction", "right"], 2, "no effect on --format json,text"),
-        (["--batch-size", "99999"], 2, "choose 1 to"),
+        (["--batch-size", "99999"], 2, "Choose 1 to"),
         (["--batch-size", "4", "--indices", "1"], 2, "contradict"),
         (["--indices", "1,x"], 2, "not comma-separated numbers"),
         (["--indices", "-1"], 2, "image -1 is not in the split"),

@@ -79,6 +79,7 @@ REFUSED = [
     ("sweep --optimizer sgd,adamm", 2, "--set optimizer=adamm"),
     ("sweep --set rl=1,2", 2, "rl"),
     ("sweep --set seed=1,2 --seeds 2", 2, "--seeds and --set seed contradict"),
+    ("sweep --seeds 10000 --set lr=1,2", 2, "are possible\nGive fewer values or seeds."),
     ("sweep --seeds 2 --name a/b", 2, "'a/b' cannot name a run"),
     ("sweep --seeds 2 --device cuda:99", 2, "device cuda:99 is not available"),
     # mnist eval, predict
@@ -123,13 +124,17 @@ REFUSED = [
     ("data show --split val", 2, "--split: should be one of train, test, not 'val'"),
     ("data show digits --count 0", 2, "--count"),
     ("data show digits --indices 1,x", 2, "--indices 1,x"),
-    ("data show digits --indices 0,1415", 2, "image 1415 does not exist; 0 to 1414 do"),
+    ("data show digits --indices 0,1415", 2, "image 1415 does not exist\nChoose 0 to 1414."),
     ("data show digits --indices -1", 2, "image -1 does not exist"),
     ("data show digits --indices 0 --count 3", 2, "--count and --indices contradict each other"),
     ("data show digits --augmented --split test", 2, "Only training images are augmented"),
     ("data show digits --augmented --indices 1", 2, "--augmented and --indices contradict"),
     ("data show digits --augmented --set rotate=900", 2, "rotate"),
     ("data show digits --seed 1", 2, "--seed has no effect without --augmented"),
+    ("data fetch ./mine", 2, "only known data sets can be downloaded\nChoose one of mnist, "),
+    ("data convert ./mine --out x", 3, "mine does not exist\nName a folder that holds"),
+    # mnist runs
+    ("runs --runs nowhere", 2, "--runs nowhere: the folder does not exist\nGive the folder"),
     # mnist bench
     ("bench fast:0", 2, "number of runs"),
     ("bench fast:x", 2, "number of runs"),
@@ -158,6 +163,7 @@ def test_what_is_refused_leaves_nothing_behind(run: Run, line: str, code: int, s
     assert outcome.out == "" or "--json" in line
     before, _, message = outcome.err.partition("error: ")
     assert said in message
+    assert "\n" in message.strip()  # the hint
     assert not before or line.startswith(LATER)
     assert "Traceback" not in outcome.err
     assert list(Path().iterdir()) == []

@@ -10,6 +10,7 @@ from sklearn.isotonic import isotonic_regression
 
 from mnist_cli.autograd.render import coordinates, layering
 from mnist_cli.autograd.render.layout import layout
+from mnist_cli.autograd.render.pen import path
 from mnist_cli.autograd.render.picture import Layout, Point, Wire
 
 GRAPHS = [
@@ -135,6 +136,12 @@ class TestLayout:
                 else:
                     edge = frame.x + frame.width if leaving else frame.x
                     assert x == pytest.approx(edge, abs=0.3)
+
+
+def test_a_bend_leaves_and_arrives_along_the_forward_direction() -> None:
+    points = [(0, 0), (0, 4), (10, 24)]
+    assert path(points, "down") == "M0 0L0 4C0 14 10 14 10 24"
+    assert path(points, "right") == "M0 0L0 4C5 4 5 24 10 24"
 
 
 def test_every_edge_is_drawn_and_far_shared_leaves_get_references() -> None:
