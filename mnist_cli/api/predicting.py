@@ -17,7 +17,7 @@ from mnist_cli.api.places import RUNS
 from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.errors import UsageError
-from mnist_cli.inference.certainty import UNSURE
+from mnist_cli.inference.certainty import UNSURE, most_likely
 from mnist_cli.report.console import percent
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mnist_cli.vision.pieces import Box
     from mnist_cli.vision.segmenting import LeftOut
 
-BEST, MOST_SHOWN = 3, 20
+MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,8 +91,7 @@ class Prediction:
     @property
     def best(self) -> tuple[int, ...]:
         """The three most likely classes, the most likely first."""
-        order = sorted(range(len(self.probabilities)), key=lambda one: -self.probabilities[one])
-        return tuple(order[:BEST])
+        return most_likely(self.probabilities)
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values: what ``mnist predict --json`` prints for a digit."""

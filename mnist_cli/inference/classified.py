@@ -10,13 +10,12 @@ import numpy as np
 
 from mnist_cli.errors import MnistError
 from mnist_cli.inference.certainty import UNSURE as UNSURE
+from mnist_cli.inference.certainty import most_likely
 from mnist_cli.vision.digits import Digit, Failure, prepare
 from mnist_cli.vision.image_files import is_missing
 
 if TYPE_CHECKING:
     from mnist_cli.inference.opened import OpenCheckpoint
-
-BEST = 3
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,8 @@ class Answer:
 
     @property
     def best(self) -> tuple[int, ...]:
-        """The most likely classes, at most :data:`BEST`, the most likely first."""
-        order = sorted(range(len(self.probabilities)), key=lambda one: -self.probabilities[one])
-        return tuple(order[:BEST])
+        """The three most likely classes, the most likely first."""
+        return most_likely(self.probabilities)
 
     @property
     def unsure(self) -> bool:
