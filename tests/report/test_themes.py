@@ -116,6 +116,8 @@ def test_the_flow_marks_what_a_logarithmic_axis_cannot_show(kept: list[Figure]) 
     drawn = {str(line.get_label()): list(line.get_ydata()) for line in axes.lines}
     np.testing.assert_array_equal(drawn["arriving from the loss"], [NAN, 0.5, 0.25, NAN, 1, NAN])
     np.testing.assert_array_equal(drawn["of its weights"], [NAN, 2.0, NAN, 1.0, NAN, NAN])
+    assert 0 < drawn["zero"][0] < 0.1  # shares of the axes' height
+    assert 0.9 < drawn["NaN or infinite"][0] < 1
     low, high = axes.get_ylim()
     assert (axes.get_yscale(), low < 0.25, high > 2.0) == ("log", True, True)
     assert not axes.patches  # bars have no length on a logarithmic axis

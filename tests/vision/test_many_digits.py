@@ -165,6 +165,12 @@ PAGES: dict[str, tuple[Callable[[], Drawn], float]] = {
 }
 
 
+@pytest.mark.parametrize("box", [(0, 2, 5, 6), (1, 0, 5, 6), (1, 2, 9, 6), (1, 2, 5, 8)])
+def test_a_box_at_any_edge_of_the_picture(box: tuple[int, int, int, int]) -> None:
+    assert Box(*box).at_edge((9, 8))
+    assert not Box(1, 1, 8, 7).at_edge((9, 8))
+
+
 @pytest.mark.parametrize(("draw", "degrees"), PAGES.values(), ids=PAGES)
 def test_the_digits_are_found_in_reading_order(draw: Callable[[], Drawn], degrees: float) -> None:
     drawn = draw()
