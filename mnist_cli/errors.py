@@ -106,7 +106,7 @@ class Caution(UserWarning):
 
 
 def error_class(kind: str) -> type[MnistError]:
-    """The class whose ``kind`` this is, as another process names it; else :class:`MnistError`."""
+    """The class with this ``kind``, as another process names it; else :class:`MnistError`."""
     classes: list[type[MnistError]] = [MnistError]
     for one in classes:
         if one.kind == kind:

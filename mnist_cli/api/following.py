@@ -25,7 +25,7 @@ MOST_LINES = 12
 
 
 class Companion(Observer):
-    """Knows the session, and passes signs that it does not learn on as Python warnings."""
+    """Keeps the session; gives a Python warning if it does not learn."""
 
     session: Session | None = None
 

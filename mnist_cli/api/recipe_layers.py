@@ -88,7 +88,7 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
                 f"Name a preset, a TOML file or a run. {known_runs(runs)}",
             )
         checkpoint = config.endswith(".pt") and is_folder(Path(config).parent)
-    except OSError:  # whoever reads it says what cannot be read
+    except OSError:  # reading it names the cause
         return folder
     if folder is None and checkpoint and is_there(Path(config).with_name("config.toml")):
         raise UsageError(
@@ -99,7 +99,7 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
 
 
 def recipe_name(config: str | None, runs: Path = RUNS) -> str:
-    """What a recipe is called in a run's records: a preset, a file; or what a run itself named."""
+    """The name of a recipe in a run's records: a preset or a file, or what the run itself records."""
     from mnist_cli.runs.listing import read_run
 
     folder = recipe_run(config, runs)

@@ -1,4 +1,4 @@
-"""A test's question to a loss: are all gradients finite, and if not, where does it begin?"""
+"""Asserts for tests that all gradients of a loss are finite, and names the first that is not."""
 
 from __future__ import annotations
 

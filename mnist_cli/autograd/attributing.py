@@ -20,7 +20,7 @@ def attributed(graph: GradGraph) -> GradGraph:
     belongs to the innermost module that holds both their modules.
 
     Returns:
-        The graph itself if it has modules already, or if no parameter tells one.
+        The graph itself if it has modules already, or if no parameter names one.
     """
     forward = operations(graph)
     if any(node.module for node in forward):

@@ -1,6 +1,6 @@
 """The entries of tensors of every kind, their bits, and whether they are finite.
 
-Of bits, signed zeros and NaN patterns count. Knows tensors only.
+Signed zeros and NaN patterns are bits too. Knows tensors only.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
 
 
 def _is_wrapper(tensor: Tensor) -> bool:
-    """Whether a subclass answers for every operation on its entries, as one around others does."""
+    """Whether a subclass handles every operation on its entries, as a wrapper does."""
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 

@@ -160,7 +160,7 @@ def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
 
 
 def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:
-    """A stretch without equal nodes: one kernel in place of another, or nodes too many."""
+    """A stretch without equal nodes: another kernel, or additional nodes."""
     if len(ours) == len(theirs) and all(map(_replaces, ours, theirs)):
         named = [
             f"{place_of(a)}, is {b.name} in the second" for a, b in zip(ours, theirs, strict=True)

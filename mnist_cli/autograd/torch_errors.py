@@ -1,4 +1,4 @@
-"""torch's errors of a backward pass, said as ours: the cause and what to do.
+"""Turns torch's errors of a backward pass into ours, with the cause and what to do.
 
 Errors that the user's own code raises, in a hook or in a Function, are not changed.
 """

@@ -1,1 +1,1 @@
-"""What every part may use: files, processes, packages, cores and seeds. Imports no torch."""
+"""Files, processes, packages, cores and seeds, for every other package. Imports no torch."""

@@ -1,4 +1,4 @@
-"""What a second core can do while the first imports modules."""
+"""Work for a second core while the first imports modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 def begin(call: Callable[[], T]) -> Future[T]:
     """Call a function in another thread, which does not keep the process from ending.
 
-    If the system has no thread to give, it is called here.
+    If the system cannot start a thread, it is called in this one.
     """
     from concurrent.futures import Future
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 UNLIMITED = 1 << 60
-"""Bytes from which a limit of version 1 means none: it writes the largest multiple of a page size."""
+"""A limit of at least this many bytes is none: version 1 writes the largest multiple of a page."""
 
 
 def cores() -> int:
@@ -70,7 +70,7 @@ def excess_threads(threads: int) -> str:
 
 
 BUSY = 0.5
-"""Share of the cores in use by other programs from which measurements suffer."""
+"""Measurements suffer if other programs use more than this share of the cores."""
 
 
 def load_warning() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock
 
 _REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-"""What network and FUSE file systems answer that have no locks, besides filelock's own ENOSYS."""
+"""Errors of network and FUSE file systems without locks; filelock handles ENOSYS itself."""
 _LOOKS = 0.2
 """Seconds in which a marker that a dead process left behind is found and removed."""
 

@@ -112,7 +112,7 @@ def _how_to_install(package: str, *, broken: bool = False) -> str:
 
 
 def installing(*packages: str, again: bool = False) -> str:
-    """The command that installs packages beside this program: of pip, or of what installed it.
+    """The command that adds packages to this installation, with pip, pipx or uv.
 
     Args:
         packages: their names.

@@ -157,7 +157,7 @@ class HeldImport(PathFinder):
 
 @contextlib.contextmanager
 def garbage_kept() -> Iterator[None]:
-    """Look for no garbage while modules are imported, nor later among what they made.
+    """Pause garbage collection while modules are imported; later, it ignores their objects.
 
     The search takes 15% of the import of torch, and finds next to nothing.
     """

@@ -98,7 +98,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that another program's means, or that is spelled nearly so; empty if none.
+    """The known word for another program's, or with nearly the same spelling; empty if none.
 
     Case, leading dashes, and whether words are joined by ``-`` or ``_`` make no difference.
     """

@@ -1,3 +1,3 @@
-"""The version of the program, below everything that writes it down."""
+"""The version of the program."""
 
 __version__ = "0.2.0"

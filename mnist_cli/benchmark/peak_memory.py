@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of this process so far; 0 where the system does not tell.
+    """Largest resident memory of this process so far; 0 if the system does not report it.
 
     Linux's ru_maxrss begins with that of the process that started this one; VmHWM does not.
     """

@@ -90,7 +90,7 @@ def pareto(summaries: Sequence[RecipeSummary]) -> list[str]:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """All runs of all recipes, and what they come to on this machine."""
+    """All runs of all recipes, and their summaries, on this machine."""
 
     target: float
     machine: Mapping[str, Any]

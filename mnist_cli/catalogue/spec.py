@@ -111,7 +111,7 @@ class DatasetSpec:
 
 
 def idx_bytes(kind: Kind, count: int, label_columns: int = 1) -> int:
-    """The size of an IDX file: magic, a 32-bit size a dimension, then the entries.
+    """The size of an IDX file: magic, a 32-bit size per dimension, then the entries.
 
     Labels are bytes in one dimension, or 32-bit integers in two if there are several columns.
     """

@@ -35,7 +35,7 @@ COMMANDS = {
     "bench": "bench",
     "doctor": "doctor",
 }
-"""The module of each command, in the order of ``mnist --help``. A module of several has an ``app``."""
+"""The module of each command, in the order of ``mnist --help``. A module with several has an ``app``."""
 
 
 class _PlainHelp:
@@ -88,7 +88,7 @@ class _Group(_PlainHelp, typer.core.TyperGroup):
 def build(only: str | None = None) -> typer.Typer:
     """The program as a Typer app; with ``only`` one command, whose module alone is imported.
 
-    That is what one command needs; to import the others takes longer than to import it.
+    To import the others would take longer than the command needs.
     """
     app = _program()
     for name in [only] if only else COMMANDS:
@@ -171,7 +171,7 @@ def _root(
 
 
 def needed(words: Sequence[str]) -> typer.Typer:
-    """As much of the program as a command line needs."""
+    """The part of the program that a command line needs."""
     if words and words[0] in COMMANDS:
         return build(words[0])
     listed = {"", "--help", "-h", "--version", "-V"}

@@ -150,7 +150,7 @@ def _note(plain: str, flags: set[str]) -> str:
 
 
 def _argument(plain: str, command: Any) -> str:
-    """What an argument of the command holds that an option is taken for; empty if none is."""
+    """The meaning of the argument that replaces an option; empty if none does."""
     names = {one.name for one in command.params if one.param_type_name == "argument"}
     for noun, (arguments, words) in ARGUMENTS.items():
         meant = plain in words.split() or nearest(plain, [noun])

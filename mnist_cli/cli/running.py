@@ -56,7 +56,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = Interrupted.code
     except BrokenPipeError:
-        # Whoever read us has gone (`| head`): end quietly, as other programs do.
+        # The reader has gone (`| head`): end quietly, as other programs do.
         abandon_stdout()
         code = 0
     except OSError as error:
@@ -194,7 +194,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """See to it that a closed stream, or a character it cannot encode, is not a crash."""
+    """Let no closed stream, and no character that it cannot encode, end the program."""
     # A file opened while descriptor 1 is closed would become stdout, and be written into.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

@@ -1,4 +1,4 @@
-"""``mnist inspect-grad``: the backward graph of one batch, shown, asked and proven."""
+"""``mnist inspect-grad``: the backward graph of one batch, shown, queried and replayed."""
 
 from __future__ import annotations
 

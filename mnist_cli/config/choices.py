@@ -20,7 +20,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Loader = Literal["device", "dataloader"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
-"""What names a device: also one of several, as ``cuda:1``."""
+"""Pattern of a device's name, such as ``cuda`` or ``cuda:1``."""
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 """Programs that a run can be logged with, by the names of their packages."""

@@ -29,7 +29,7 @@ NAMED: Mapping[str, MeanStd] = {
 """What programs use for MNIST: its own figures, torchvision's ToTensor alone, or -1 to 1."""
 
 LARGEST = 1e9
-"""Of a mean, a deviation and its reciprocal: pixels scaled by more overflow in a network."""
+"""Largest mean, deviation and 1 / deviation: with larger ones, a network's values overflow."""
 
 FORMS = f"{'|'.join(NAMED)}|MEAN,STD"
 
@@ -81,7 +81,7 @@ def in_words(mean: float, std: float) -> str:
 
 
 def from_metadata(metadata: Mapping[str, str]) -> MeanStd | None:
-    """What the metadata of a file that this program exported state; None for any others."""
+    """The normalisation in the metadata of a file of this program; None for any other file."""
     if not metadata.get("producer", "").startswith("mnist_cli"):
         return None  # another program may mean grey levels from 0 to 255
     try:

@@ -38,7 +38,7 @@ PLACES: Mapping[str, Callable[[object, Path], object]] = {
     "device": _lower,
     **{name: _lower for name in KEYS if words(name)},
 }
-"""By key, what makes a path absolute in a folder, and a word lower case."""
+"""By key, the function that makes a path absolute, or a word lower case."""
 
 
 @dataclass(frozen=True)

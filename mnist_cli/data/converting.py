@@ -64,7 +64,7 @@ def source(name: str, root: Path, say: Callable[[str], None] | None = None) -> R
     Args:
         name: a data set of the catalogue, or a path to the user's own.
         root: the data directory.
-        say: called with a line about each slow step.
+        say: called with a line of text before each slow step.
 
     Raises:
         DataError: the data set is not available, or is damaged.

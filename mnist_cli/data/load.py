@@ -113,7 +113,7 @@ def load(
         name: a data set of the catalogue, ``auto``, or a path to data of the user's own.
         root: the data directory.
         download: whether missing files may be downloaded.
-        say: called with a line about each slow step.
+        say: called with a line of text before each slow step.
         whole: read and check the training images now.
 
     Raises:

@@ -104,7 +104,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
 
     Args:
         path: the file or folder, absolute: it becomes the data set's name.
-        say: called with a line about a slow step.
+        say: called with a line of text before each slow step.
 
     Raises:
         DataError: the path is none of them, a part is damaged, or the parts do not match.

@@ -11,7 +11,7 @@ from functools import lru_cache
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 """M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD and M_ARENA_MAX of glibc's malloc.h."""
 KEPT, AHEAD, LARGE = 1 << 30, 1 << 26, 1 << 28
-"""Bytes: free ones to keep, ones to take at once, and the block size from which none is kept."""
+"""Bytes to keep free and to request at once, and the size from which a freed block is returned."""
 _LARGE_ONCE = 1 << 25
 """The largest such block that older versions allow."""
 

@@ -50,7 +50,7 @@ KINDS = {
 
 
 def kind_of(device: torch.device) -> Kind:
-    """What holds for a device; for an unknown kind, what holds for most."""
+    """The row of a device; for an unknown kind, the values of most kinds."""
     return KINDS.get(device.type, Kind())
 
 
@@ -69,7 +69,7 @@ def rate_dtype(device: torch.device) -> torch.dtype:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished all its work, so that a clock read now is true."""
+    """Wait until the device has finished all its work, as before reading a clock."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 

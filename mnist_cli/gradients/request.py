@@ -105,7 +105,7 @@ def _of_fresh(request: Request, name: ModelName, data: LoadedData) -> Normalisat
 
 
 def _unusual(request: Request, found: OpenCheckpoint | None) -> bool:
-    """Whether a dump names the normalisation: it was asked for, or the file does not tell it."""
+    """Whether a dump names the normalisation: it was requested, or no file states it."""
     return request.normalise is not None or (found is not None and found.checkpoint.foreign)
 
 

@@ -23,7 +23,7 @@ DEPENDENT = (
 def are_probabilities(scores: Tensor) -> bool:
     """Whether scores (N, classes) are those of a softmax, or those of sigmoids by their graph.
 
-    A softmax gives rows with the sum 1. The values of sigmoids do not tell: with two classes, a new
+    A softmax gives rows with the sum 1. The values of sigmoids prove nothing: with two classes, a new
     network's logits may lie between 0 and 1 too.
     """
     return _are_sigmoids(scores) or _are_shares(scores.detach().float())

@@ -36,7 +36,7 @@ MEANING = {
     "width": "2 is the cost of the convolutions' multiply-adds only",
     "threads": "-1 is ideal",
 }
-"""What to compare the exponent of a factor with."""
+"""By factor, what to compare its exponent with."""
 
 
 def announcement(benchmark: Benchmark) -> str:

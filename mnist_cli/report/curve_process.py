@@ -89,7 +89,7 @@ def begin() -> CurveProcess | None:
 
 def main(stdin: IO[str]) -> None:
     """Draw the run that stdin names; nothing if it is closed before."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent handles Ctrl-C
     from mnist_cli.report.figures import save_learning_curves
 
     asked = stdin.read()

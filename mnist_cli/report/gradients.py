@@ -262,7 +262,7 @@ def _print_first_difference(comparison: GraphComparison, first: NodeDifference) 
 
 
 def print_checks(checks: Sequence[GradientCheck]) -> None:
-    """Autograd beside central differences, a row a parameter."""
+    """Autograd beside central differences, with a row per parameter."""
     print_table(
         ("parameter", "entries", "worst relative error", "autograd", "difference", "at kinks"),
         [_check_row(check) for check in checks],

@@ -31,7 +31,7 @@ def print_sweep(result: SweepResult) -> None:
 
 
 def as_good(others: Sequence[Setting]) -> str:
-    """In words that others are as good as the best; empty without any."""
+    """The settings that equal the best, in words; empty if there are none."""
     if not others:
         return ""
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""

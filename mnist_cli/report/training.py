@@ -157,7 +157,7 @@ def run_notes(session: Session) -> Iterator[str]:
 
 
 def _ways_on(session: Session) -> Iterator[str]:
-    """The command that trains a run further that a limit stops again at once."""
+    """The command that continues a run that its limit would stop at once."""
     if session.state.finished and session.state.epoch < session.config.epochs:
         from mnist_cli.runs.listing import way_on
 
@@ -165,7 +165,7 @@ def _ways_on(session: Session) -> Iterator[str]:
 
 
 class Postponed(Observer):
-    """Hands the end of a run on to an observer later, when the result has been printed."""
+    """Passes the end of a run to an observer after the result has been printed."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer

@@ -38,7 +38,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class SweptRun:
-    """One run of a sweep and what became of it.
+    """One run of a sweep and its outcome.
 
     Attributes:
         cell: what was to be trained.
@@ -113,7 +113,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """Every run of a sweep as it stands now."""
+    """Every run of a sweep in its present state."""
 
     sweep: Sweep
     runs: tuple[SweptRun, ...]

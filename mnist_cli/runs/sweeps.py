@@ -274,7 +274,7 @@ def digest(cells: Sequence[Cell]) -> str:
     for cell in cells:
         found.update(json.dumps(cell.config.to_plain(), sort_keys=True).encode())
     for path in sorted({cell.config.model.path for cell in cells if cell.config.model.is_own}):
-        with contextlib.suppress(OSError):  # whoever reads the network says so
+        with contextlib.suppress(OSError):  # reading the network reports it
             found.update(path.read_bytes())
     return found.hexdigest()
 

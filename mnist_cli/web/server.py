@@ -253,4 +253,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: a drawing asks twenty times a second."""
+        """Log nothing: a drawing sends twenty questions per second."""

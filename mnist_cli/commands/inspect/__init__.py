@@ -1,1 +1,1 @@
-"""The parts of ``mnist inspect-grad``: one module a question that it answers."""
+"""The parts of ``mnist inspect-grad``: the network and batch to inspect, and the answers."""

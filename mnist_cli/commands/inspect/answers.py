@@ -1,4 +1,4 @@
-"""The answers of ``mnist inspect-grad``, a function a question: computed, then reported."""
+"""The answers of ``mnist inspect-grad``, one function each, which computes and reports it."""
 
 from __future__ import annotations
 
