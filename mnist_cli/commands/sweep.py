@@ -55,7 +55,7 @@ SweepNameOption = Annotated[
 
 
 @options.with_figures
-@options.with_keys(after="assignments")
+@options.with_keys
 def sweep(
     context: typer.Context,
     config: options.ConfigOption = None,

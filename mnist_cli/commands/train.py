@@ -84,7 +84,7 @@ RULES = (
 
 
 @options.with_figures
-@options.with_keys(after="assignments")
+@options.with_keys
 def train(
     context: typer.Context,
     config: options.ConfigOption = None,

@@ -213,18 +213,17 @@ def with_figures(command: Command) -> Command:
     return _declare(coloured, {"dark": (DarkOption, False)})
 
 
-def with_keys(after: str) -> Callable[[Command], Command]:
+def with_keys(command: Command) -> Command:
     """Give a command with ``**keys`` an option for each key of the configuration that has one.
 
-    Args:
-        after: the parameter that these options follow in ``--help``.
+    In ``--help``, these options follow ``--set``, the parameter ``assignments``.
     """
     options = {
         name: (Annotated[_value_type(name) | None, of_key(name, default_of(name))], None)
         for name, key in keys.KEYS.items()
         if key.option is not None
     }
-    return lambda command: _declare(command, options, after)
+    return _declare(command, options, after="assignments")
 
 
 def _value_type(name: str) -> Any:
