@@ -111,7 +111,7 @@ def test_a_connection_that_breaks_before_its_worker_is_known_to_be_dead(
     """
     if heard and not hasattr(signal, "SIGCHLD"):
         pytest.skip("torch does not hear of it here")
-    monkeypatch.setattr(workers, "_PATIENCE", 20.0 if heard else 0.0)
+    monkeypatch.setattr(workers, "_PATIENCE", 3600.0 if heard else 0.0)  # a signal ends the wait
     made = loader(workers=1)
     begin_epoch = made._begin
 
@@ -124,10 +124,8 @@ def test_a_connection_that_breaks_before_its_worker_is_known_to_be_dead(
         raise kind
 
     monkeypatch.setattr(made, "_begin", broken)
-    began = time.monotonic()
     with pytest.raises(DataError, match="a worker process of the DataLoader died"):
         list(made.epoch(0))
-    assert time.monotonic() - began < 20
 
 
 @pytest.fixture
