@@ -44,7 +44,7 @@ class EpochDumps(Observer):
 
         Args:
             epochs: number of epochs of the run.
-            done: number of epochs that are done before it goes on.
+            done: number of epochs that are done before it continues.
 
         Raises:
             UsageError: names the epoch.
@@ -60,7 +60,7 @@ class EpochDumps(Observer):
         if before:
             raise UsageError(
                 f"--dump-grad {min(before)}: the run has already trained that epoch",
-                f"It goes on with epoch {done + 1}." if done < epochs else "It is complete.",
+                f"It continues with epoch {done + 1}." if done < epochs else "It is complete.",
             )
 
     @contextlib.contextmanager
@@ -79,7 +79,7 @@ class EpochDumps(Observer):
         missed = sorted(one for one in self.epochs if one > len(session.state.history))
         if missed and session.state.finished:
             named = ", ".join(map(str, missed))
-            warn(f"--dump-grad {named}: nothing was dumped, since the run stopped before")
+            warn(f"--dump-grad {named}: nothing was dumped, since the run stopped earlier")
 
     def epoch(self, session: Session, result: EpochResult) -> bool:
         """Write the dump if this epoch was chosen; never ends the run."""

@@ -265,7 +265,7 @@ def _require_same_entries(
             happened = "changes the shape or type of"
         raise UsageError(
             f"{subject.label}: its forward {happened} '{name}' of its state_dict, after the "
-            "optimizer was created for the result of __init__",
+            "optimiser was created for the result of __init__",
             "Create every parameter and buffer in __init__, with its final shape and type; "
             "lazy modules, such as nn.LazyLinear, work.",
         )

@@ -110,7 +110,7 @@ def _resume(run: Path, data_dir: Path, model: ModelName) -> None:
         command += ["--model", model]
     done = process.run(*command)
     if done.returncode:
-        output = done.stderr.strip() or "it said nothing"
+        output = done.stderr.strip() or "no message"
         raise MnistError(f"the resumed run ended with exit code {done.returncode}: {output}")
 
 

@@ -279,7 +279,7 @@ class Stepper:
             ):
                 self._clip(norms)
         with self._blaming(
-            f"cannot be trained with the optimizer {state.config.optimizer}", self._trainable
+            f"cannot be trained with the optimiser {state.config.optimizer}", self._trainable
         ):
             for optimizer in state.optimizers:
                 if self.own:  # its forward may omit a layer
@@ -302,7 +302,7 @@ class Stepper:
     def _trainable(self) -> str:
         if any(gradient.layout != torch.strided for gradient in self._present_gradients()):
             return "Its gradients are sparse: build its embedding with sparse=False."
-        return "Choose another optimizer, or give all weights the same real dtype."
+        return "Choose another optimiser, or give all weights the same real dtype."
 
 
 def add_origin(error: NonFiniteError, state: TrainState, images: Tensor) -> None:

@@ -111,7 +111,7 @@ def test_a_layer_that_is_first_skipped_and_one_that_is_frozen_later(
 def test_sparse_gradients_are_refused_by_every_optimiser(optimizer: str) -> None:
     with pytest.raises(OwnCodeError) as caught:
         train(f"{ODD}:Sparse", optimizer=optimizer)
-    optimizers = "Sparse cannot be trained with the optimizer"
+    optimizers = "Sparse cannot be trained with the optimiser"
     # torch 2.10 has no norm of a sparse gradient.
     assert re.search(f"{optimizers}|Sparse has gradients without a norm", caught.value.message)
     assert "sparse=False" in caught.value.hint
