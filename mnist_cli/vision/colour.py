@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
+from mnist_cli.vision.form import stroke_width
 from mnist_cli.vision.ink import Grey, Mask, is_light_on_dark, otsu
 
 LEAST = 0.15
@@ -18,6 +20,10 @@ LEAST = 0.15
 
 Pale ruled lines, coloured light and the colour noise of JPEG remain below it.
 """
+WIDE = 2.5
+"""The smallest width of coloured paper, as a multiple of the width of the dark strokes on it."""
+SMALLEST = 0.03
+"""The smallest width of coloured paper, as a share of the picture's shorter side."""
 
 
 def with_colour(grey: Grey, colour: npt.NDArray[np.uint8] | None) -> Grey:
@@ -32,14 +38,28 @@ def with_colour(grey: Grey, colour: npt.NDArray[np.uint8] | None) -> Grey:
     inverted = is_light_on_dark(grey)
     light = 255 - grey if inverted else grey
     white = light >= otsu(light.ravel())
-    excess = -_difference(light, white) - LEAST
+    grey_difference = _difference(light, white)
     most = np.zeros(grey.shape, np.float32)
     for one in range(3):
         channel = colour[..., one].astype(np.float32)
         np.maximum(most, _difference(255 - channel if inverted else channel, white), out=most)
+    excess = np.maximum(most - grey_difference - LEAST, 0)
+    excess[_coloured_paper(excess > 0, grey_difference > 2 * LEAST)] = 0
     paper = float(np.median(light[white]))
-    shown = np.clip(light - paper * np.maximum(most + excess, 0), 0, 255).astype(np.float32)
+    shown = np.clip(light - paper * excess, 0, 255).astype(np.float32)
     return np.asarray(255 - shown if inverted else shown)
+
+
+def _coloured_paper(coloured: Mask, dark: Mask) -> Mask:
+    """The colour under dark strokes, such as a highlighter's or a sticky note's: it is no ink."""
+    if not coloured.any() or not dark.any():
+        return np.zeros_like(coloured)
+    width = max(WIDE * stroke_width(dark.astype(np.float32)), SMALLEST * min(dark.shape), 3)
+    wide = ndimage.grey_opening((coloured | dark).view(np.uint8), round(width))
+    areas, _ = ndimage.label(wide)
+    written = np.isin(areas, np.unique(areas[dark])) & (areas > 0)
+    pieces, _ = ndimage.label(coloured, structure=np.ones((3, 3)))
+    return np.asarray(coloured & np.isin(pieces, np.unique(pieces[written])))
 
 
 def _difference(levels: Grey, white: Mask) -> Grey:

@@ -18,6 +18,7 @@ from mnist_cli.vision.image_files import decode
 from mnist_cli.vision.ink import Ink, find_ink, otsu
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.segmenting import cut_apart
 
 Point = tuple[float, float]
 
@@ -239,6 +240,14 @@ def test_coloured_ink_beside_dark_ink_is_seen(ink: tuple[int, ...], paper: tuple
         (digit,) = digits_in(decode(encoded(in_colour(ink, paper), kind), "it"), "it")
         assert digit.box.left < 100
         assert digit.box.right > 350
+
+
+@pytest.mark.parametrize("ink", [(20, 20, 20), (190, 30, 40)], ids=["black", "red"])
+def test_a_highlighted_digit_is_found(ink: tuple[int, ...]) -> None:
+    picture = np.array(in_colour(ink, (250, 250, 250)))
+    picture[60:140] = picture[60:140] * np.array([1, 0.95, 0.2])
+    read = decode(encoded(picture, "PNG"), "it")
+    assert len(cut_apart(with_colour(read.grey, read.colour)).cuts) == 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
