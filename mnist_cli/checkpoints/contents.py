@@ -18,6 +18,10 @@ NO_MEMORY = "tensor without plain memory"
 """Names a tensor that is left out: sparse, quantised, nested, or on no device."""
 INNER_FILE = "tensor in a file of its own"
 """Names a tensor that is left out: pickle.dump wrote it."""
+DISTRIBUTED = (
+    "If it belongs to a distributed checkpoint whose source you trust, convert the folder: python -m "
+    "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt."
+)
 
 Container = Literal["zip", "stream", "tar", "pickle", "safetensors"]
 """The layout of a file: ``torch.save`` since 1.6, before 1.6, before 0.2; pickle; safetensors."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mnist_cli.checkpoints import pickled_arrays
 from mnist_cli.checkpoints.contents import (
+    DISTRIBUTED,
     INNER_FILE,
     NO_MEMORY,
     Unacceptable,
@@ -60,6 +61,15 @@ _LAYOUTS = {
     if isinstance(one, torch.memory_format | torch.layout | torch.qscheme)
 }
 
+_LOAD = (
+    "If you trust its source, load it with torch, and save the weights alone: "
+    "torch.save(model.state_dict(), 'weights.pt')."
+)
+_DISTRIBUTED = (
+    "In the program that wrote it, save whole tensors: torch.save({name: t.full_tensor() for name, "
+    f"t in model.state_dict().items()}}, 'weights.pt'). {DISTRIBUTED}"
+)
+
 
 class Record(dict[str, Any]):
     """The attributes of an object such as ``argparse.Namespace``, or the items of a dict's subclass."""
@@ -77,11 +87,8 @@ def named(module: str, leaf: str) -> object:
     if name in _DTYPES:
         return _DTYPES[name]
     if not _is_harmless(name):
-        raise Unacceptable(
-            f"it names {safe_text(name)}, which could run code",
-            "If you trust its source, load it with torch, and save the weights alone: "
-            "torch.save(model.state_dict(), 'weights.pt').",
-        )
+        hint = _DISTRIBUTED if name.startswith("torch.distributed.") else _LOAD
+        raise Unacceptable(f"it names {safe_text(name)}, which could run code", hint)
     return Unread(name)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import torch
 
-from mnist_cli.checkpoints.contents import Unacceptable, Unread, safe_text
+from mnist_cli.checkpoints.contents import DISTRIBUTED, Unacceptable, Unread, safe_text
 from mnist_cli.checkpoints.foreign_kinds import PROGRAMS, ZIPS, name_zip
 from mnist_cli.checkpoints.pickles import read_pickle
 from mnist_cli.checkpoints.storages import Storage, dtype_of, fill, is_count, room
@@ -86,7 +86,10 @@ def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     if any(entry.compress_size != entry.file_size for entry in entries):
         raise Unacceptable("it is damaged: an entry has two sizes")
     if min((entry.header_offset for entry in entries), default=0):
-        raise Unacceptable("it is damaged: its first entry is not at its beginning")
+        raise Unacceptable(
+            "it is damaged, or holds several zips: its first entry is not at its beginning",
+            DISTRIBUTED,
+        )
     if sum(entry.file_size for entry in entries) > size:
         raise Unacceptable("it is damaged: its entries claim more bytes than the file has")
 

@@ -163,6 +163,12 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "holds a sklearn.svm._classes.SVC",
         LOST,
     ),
+    "a distributed checkpoint": (lambda: SAVED + SAVED, "several zips", "dcp_to_torch FOLDER"),
+    "its metadata": (
+        lambda: b"ctorch.distributed.checkpoint.metadata\nMetadata\n.",
+        "which could run code",
+        "full_tensor()",
+    ),
     "weights from pickle.dump": (
         lambda: pickle.dumps({"a": torch.ones(2)}),
         "was written by pickle.dump",
