@@ -191,13 +191,17 @@ def _likeliest(place: Path, split: str, paths: Sequence[Path]) -> Path:
 
 
 def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
-    """Refuse folders if all of them hold folders of classes."""
+    """Refuse folders if all of them hold folders of classes, or are named as splits."""
+    names = listed([f"{one.name}/" for one in folders], LISTED)
     if len(folders) > 1 and all(map(_holds_classes, folders)):
-        names = ", ".join(f"{one.name}/" for one in folders[:LISTED])
         raise DataError(
             f"{place}: its folders {names} hold folders in turn, so they are not classes",
-            f"Name the folder that holds the classes, such as {_inmost(folders[0])}.",
+            f"Name the folder that holds the classes, such as {_inmost(folders[0])}. If "
+            f"{folders[0].name}/ is a class, move its pictures out of the inner folders.",
         )
+    splits = {split for one in folders if (split := split_of(one.name))}
+    if len(splits) == len(folders) > 1 and all(map(_has_pictures, folders)):
+        raise DataError(f"{place}: in {names} there is no folder for each class", _LAYOUT)
 
 
 def _ordered(folders: Sequence[Path]) -> list[Path]:

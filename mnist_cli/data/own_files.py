@@ -23,7 +23,8 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, fit
 
 _LABELLED = (
-    "Rows need a label, in a column of that name; `mnist predict` classifies rows without one."
+    "Rows need a label, in a column of that name; `mnist predict` classifies rows without one. If the "
+    "labels are in another file, save both arrays: numpy.savez('data.npz', x_train=…, y_train=…)."
 )
 
 

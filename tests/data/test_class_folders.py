@@ -45,9 +45,17 @@ def test_a_folder_of_folders_of_classes_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path)
     assert "its folders first/, second/ hold folders in turn" in message
     assert f"such as {tmp_path / 'first'}." in message
+    assert "If first/ is a class, move its pictures out of the inner folders." in message
     for name in ("train_a", "train_b"):
         picture_folder(tmp_path / "x" / name, 2)
     assert "has train_a/ and train_b/: which one holds the data?" in refusal(tmp_path / "x")
+
+
+def test_splits_without_a_folder_for_each_class_are_refused(tmp_path: Path) -> None:
+    flat(tmp_path / "train")
+    flat(tmp_path / "test")
+    (tmp_path / "train.csv").write_text("filename,label\n0.png,1\n")
+    assert "in test/, train/ there is no folder for each class" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
