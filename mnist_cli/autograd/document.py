@@ -202,7 +202,7 @@ def load(path: str | os.PathLike[str]) -> GradGraph:
         DataError: missing, broken, or of another version; names the file and the place in it.
     """
     try:
-        return loads(Path(path).read_text(encoding="utf-8"))
+        return loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(
             f"cannot read the dump {path}: {error.strerror}", "Name a graph.json."

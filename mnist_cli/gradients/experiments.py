@@ -161,7 +161,7 @@ def _from_file(path: Path) -> Tensor:
     if path.suffix != ".json":
         return _saved_tensor(path)
     try:
-        return parse_value(path.read_text(encoding="utf-8"), str(path))
+        return parse_value(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read the gradient {path}: {reason}", _SAVED) from error

@@ -558,7 +558,7 @@ def test_paths_and_comparisons(report: Report, tmp_path: Path) -> None:
     same = inspect(loss, model)
     other = inspect(lambda: loss() * 2, model)
     dump = tmp_path / "graph.json"
-    dump.write_text(dumps(report.graph), encoding="utf-8")
+    dump.write_text(dumps(report.graph), encoding="utf-8-sig")  # editors add the mark
     for first in (same, same.graph, str(dump), dump):
         assert report.compare(first).same
     assert not report.compare(other).same
