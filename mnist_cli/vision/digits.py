@@ -16,8 +16,7 @@ from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, is_picture_name, read_picture
-from mnist_cli.vision.ink import find_ink
-from mnist_cli.vision.one_digit import cut_whole
+from mnist_cli.vision.one_digit import cut_digit
 from mnist_cli.vision.pieces import Box
 from mnist_cli.vision.segmenting import LeftOut, Page, cut_apart
 
@@ -85,7 +84,7 @@ def digits_in(
         return [_whole(picture, path)]
     try:
         levels = with_colour(picture.grey, picture.colour)
-        page = cut_apart(levels) if segment else Page(cut_whole(find_ink(levels)), [])
+        page = cut_apart(levels) if segment else Page(cut_digit(levels), [])
     except DataError as error:
         raise DataError(f"{path}: {error.message}", error.hint) from error
     digits = [

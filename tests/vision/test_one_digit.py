@@ -14,7 +14,7 @@ from mnist_cli.errors import DataError
 from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.digits import digits_in
 from mnist_cli.vision.form import to_form
-from mnist_cli.vision.image_files import decode
+from mnist_cli.vision.image_files import Picture, decode
 from mnist_cli.vision.ink import Ink, find_ink, otsu
 from mnist_cli.vision.one_digit import cut_whole
 from mnist_cli.vision.pieces import Box
@@ -216,6 +216,16 @@ def test_a_4_in_a_tight_cut_keeps_its_strokes() -> None:
     light = sheet([(0.6, 1), (0.6, 0), (0, 0.6), (1, 0.6)], width=4)
     found = box_of(light)
     assert (found.width, found.height) == (60, 60)
+
+
+@pytest.mark.parametrize("margin", [40, 150])
+@pytest.mark.parametrize("desk", [30, 110])
+def test_a_digit_on_a_sheet_that_lies_on_a_desk(margin: int, desk: int) -> None:
+    picture = np.pad(np.pad(seven(), 40, constant_values=240), margin, constant_values=desk)
+    (digit,) = digits_in(Picture(picture.astype(np.float32), 1.0), "it")
+    (alone,) = digits_in(Picture(seven().astype(np.float32), 1.0), "it")
+    assert abs(digit.box.top - alone.box.top - margin - 40) <= 1
+    assert abs(digit.box.height - alone.box.height) <= 2
 
 
 INKS = {
