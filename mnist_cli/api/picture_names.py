@@ -9,6 +9,7 @@ from pathlib import Path
 from mnist_cli.base.files import is_folder, is_regular
 from mnist_cli.errors import UsageError
 from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.other_folders import CHECKPOINTS
 
 PICTURES = {
     "curves": "loss, accuracy and learning rate over the epochs",
@@ -22,7 +23,6 @@ PICTURES = {
     "embedding": "the test set as a map, by PCA and t-SNE",
 }
 """What ``mnist plot`` draws; ``mnist eval --out`` draws some of it."""
-CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 Advice = Callable[[str, Path], str]
 """How to classify a picture with a run or a checkpoint, in the user's words."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnist_cli.checkpoints.archive import whole_object
 from mnist_cli.checkpoints.candidates import Candidate, Tensors, find_candidates
-from mnist_cli.checkpoints.contents import Contents, safe_text
+from mnist_cli.checkpoints.contents import NO_MEMORY, Contents, safe_text
 from mnist_cli.checkpoints.network_fits import as_expected, fit_of, weight_names
 from mnist_cli.checkpoints.weight_check import Weights, check_weights, listed
 from mnist_cli.config.names import EXAMPLE
@@ -29,6 +29,8 @@ def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None)
         error = _no_fit(path, tensors, model, contents.metadata.get("model", ""))
     if contents.left_out:
         error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"
+    if any(one.name == NO_MEMORY for one in contents.left_out):
+        error.hint = "Save dense weights in floating point: w.to_dense(), or w.dequantize()."
     return error
 
 

@@ -87,7 +87,7 @@ def check_weights(
         raise CheckpointError(
             f"{path} does not fit the network '{ModelName(model).label}'{since}: "
             + listed(differences, "; "),
-            "Restore the source." if changes else "Name its network, or another checkpoint.",
+            "Restore the source." if changes else _hint(expected, weights),
         )
     if name := not_finite(weights, expected):
         raise CheckpointError(
@@ -132,6 +132,13 @@ def _differences(expected: Weights, weights: Weights) -> list[str]:
         and (weights[name].shape != tensor.shape or weights[name].dtype != tensor.dtype)
     ]
     return missing + extra + wrong
+
+
+def _hint(expected: Weights, weights: Weights) -> str:
+    shapes, others = ({k: w.shape for k, w in one.items()} for one in (expected, weights))
+    if shapes == others:
+        return "Save the weights in the types of the network, such as w.float()."
+    return "Name its network, or another checkpoint."
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mnist_cli.base.files import (
 )
 from mnist_cli.config.names import ModelName, dataset_slug
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
+from mnist_cli.runs.other_folders import explain_no_checkpoint
 
 LOCK = "run.lock"
 _NUMBERED = re.compile(r"^\.?(\d{4,})-")
@@ -70,17 +70,8 @@ class RunDirectory:
         for path in (self.best, self.last):
             if path.is_file():
                 return path
-        if (self.path / "data.pkl").is_file():
-            raise CheckpointError(
-                f"{self.path} is an unpacked checkpoint of torch.save, not a run",
-                "Pack the folder without compression: "
-                + shlex.join(["zip", "-0", "-r", f"{self.path.name}.pt", self.path.name]),
-            )
         if not self.config.is_file() and not run_number(self.path):
-            raise CheckpointError(
-                f"{self.path} is not a run: it has no checkpoint",
-                "Name a run, or the file of a checkpoint.",
-            )
+            raise explain_no_checkpoint(self.path)
         raise CheckpointError(
             f"the run {self.path} has no checkpoint yet", "Train it, or choose another run."
         )

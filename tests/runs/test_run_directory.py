@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -264,6 +265,15 @@ def test_a_missing_run_is_reported(tmp_path: Path) -> None:
     other.mkdir()
     with pytest.raises(CheckpointError, match="a-folder is not a run: it has no checkpoint"):
         RunDirectory(other).checkpoint()
+    for inner, hint in (
+        ("optimizer.pt", r"Name its file of weights: .*a-folder/optimizer\.pt"),
+        ("pytorch_model.bin", r"Name its file of weights: .*a-folder/pytorch_model\.bin"),
+        ("__0_0.distcp", r"format_utils dcp_to_torch .*a-folder weights\.pt"),
+    ):
+        (other / inner).touch()
+        with pytest.raises(CheckpointError) as caught:
+            RunDirectory(other).checkpoint()
+        assert re.search(hint, caught.value.hint)
     (other / "data.pkl").touch()
     with pytest.raises(CheckpointError, match=r"(?s)unpacked checkpoint .*zip -0 -r a-folder\.pt"):
         RunDirectory(other).checkpoint()

@@ -1,0 +1,44 @@
+"""Folders that are not runs: what they hold, and how to use it."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import islice
+from pathlib import Path
+
+from mnist_cli.errors import CheckpointError
+
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
+_WEIGHTS = (*CHECKPOINTS, ".bin")
+_LOOKED_AT = 1000
+"""Maximum number of files that are looked at."""
+
+
+def explain_no_checkpoint(folder: Path) -> CheckpointError:
+    """The error for a folder that is not a run: other programs save weights in folders too."""
+    if (folder / "data.pkl").is_file():
+        return CheckpointError(
+            f"{folder} is an unpacked checkpoint of torch.save, not a run",
+            "Pack the folder without compression: "
+            + shlex.join(["zip", "-0", "-r", f"{folder.name}.pt", folder.name]),
+        )
+    files = list(islice((one for one in folder.rglob("*") if one.is_file()), _LOOKED_AT))
+    if any(one.suffix == ".distcp" for one in files):
+        return CheckpointError(
+            f"{folder} is a distributed checkpoint, not a run",
+            "If you trust its source, convert it: "
+            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
+            + shlex.join([str(folder), "weights.pt"]),
+        )
+    weights = [one for one in files if one.suffix.lower() in _WEIGHTS]
+    return CheckpointError(
+        f"{folder} is not a run: it has no checkpoint",
+        f"Name its file of weights: {shlex.quote(str(min(weights, key=_likeliest)))}"
+        if weights
+        else "Name a run, or the file of a checkpoint.",
+    )
+
+
+def _likeliest(path: Path) -> tuple[int, bool, str]:
+    """Sorts first what holds a network: programs also save optimisers and generators."""
+    return len(path.parts), "model" not in path.name, path.name
