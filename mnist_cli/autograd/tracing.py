@@ -30,8 +30,9 @@ class ModuleTrace:
     """The module that was running, from each sequence number on.
 
     A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
-    by the place of the call, without the calls in it. Only the thread of the first call is seen: each
-    thread has its own counter. A segment that is recomputed in backward does not count as a call.
+    by the place of the call, without the calls in it. Only one thread is seen, since each has its
+    own counter: the one that made the trace, or the first that calls if that one never does. A
+    segment that is recomputed in backward does not count as a call.
     """
 
     model: nn.Module | None = None
@@ -42,8 +43,8 @@ class ModuleTrace:
     metered: Counter[int] = field(default_factory=Counter)
     _owners: list[int | None] = field(default_factory=list)
     _shown: int = 0
-    _thread: int = field(default_factory=threading.get_ident)
-    _backward: int = field(default_factory=torch_private.backward_id)
+    _maker: tuple[int, int] = field(default_factory=lambda: _here())
+    _seen: tuple[int, int] = field(default_factory=lambda: _here())
     _called: bool = False
 
     @property
@@ -84,26 +85,30 @@ class ModuleTrace:
         """Whether a module that is called now belongs to the forward pass of this trace."""
         if torch.compiler.is_compiling():
             return False
-        if not self._called:
-            self._begin()
-        return (
-            threading.get_ident() == self._thread and torch_private.backward_id() == self._backward
-        )
-
-    def _begin(self) -> None:
-        """The first call: it may run in another thread than the one that made the trace."""
+        here = _here()
+        first = not self._called and here[0] != self._maker[0]
         self._called = True
-        if threading.get_ident() != self._thread:
-            self._thread = threading.get_ident()
-            self._backward = torch_private.backward_id()
-            for noted in (self.starts, self.paths, self._owners):
-                noted.clear()
-            self.note("")
+        if here != self._seen and (first or here == self._maker):
+            self._begin(here)
+        return here == self._seen
+
+    def _begin(self, here: tuple[int, int]) -> None:
+        """From here on, this thread is seen: forget the calls in the other."""
+        self._seen = here
+        self.log = CallLog() if self.log is not None else None
+        for noted in (self.starts, self.paths, self._owners, self.metered):
+            noted.clear()
+        self.note("")
 
     def end(self) -> None:
         """The nodes made from here on belong to no module."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._seen[0]:
             self.note("")
+
+
+def _here() -> tuple[int, int]:
+    """This thread, and the backward pass that it is in."""
+    return threading.get_ident(), torch_private.backward_id()
 
 
 @contextmanager
@@ -213,27 +218,27 @@ class _Active:
 def _watch(
     group: list[nn.Module], path: str, trace: ModuleTrace, active: list[_Active]
 ) -> tuple[RemovableHandle, RemovableHandle]:
-    log = trace.log
-
-    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+    # torch registers a hook in two steps: another thread may call it between them, without kwargs.
+    def enter(module: nn.Module, args: Any, kwargs: Any = ()) -> None:
         if trace.sees():
             while active and not is_running(active[-1].frame):
                 active.pop()
+            log = trace.log
             call = log.begin(module, path, len(active), (args, kwargs)) if log else None
             active.append(_Active(path, call, sys.exception(), frame_of_call()))
             trace.note(path, call)
 
-    def leave(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+    def leave(module: nn.Module, args: Any, result: Any) -> None:
         if not trace.sees() or all(one.path != path for one in active):
             return  # a hook before ours raised, so that the call never began
         while (last := active.pop()).path != path:
             pass
-        if log is not None and last.call is not None:
+        if trace.log is not None and last.call is not None:
             failed = sys.exception() is not last.error
-            log.end(last.call, group, None if failed else result)
+            trace.log.end(last.call, group, None if failed else result)
         trace.note(*(active[-1].path, active[-1].call) if active else ("", None))
 
     module = group[0]
     before = module.register_forward_pre_hook(OwnHook(enter), prepend=True, with_kwargs=True)
-    after = module.register_forward_hook(OwnHook(leave), with_kwargs=True, always_call=True)
+    after = module.register_forward_hook(OwnHook(leave), always_call=True)
     return before, after

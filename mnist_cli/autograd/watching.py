@@ -161,8 +161,8 @@ class Watch:
 
     # The forward pass.
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling() or self._paused:
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any = None) -> None:
+        if torch.compiler.is_compiling() or self._paused or kwargs is None:  # half registered
             return
         if backward_id() != -1:  # a checkpoint runs a part again
             return
@@ -228,7 +228,7 @@ class Watch:
 
     def _observe(self, one: Pass, outputs: Sequence[Tensor]) -> None:
         self._tracing.close()
-        modules = self._trace if len(self._threads) == 1 else None
+        modules = self._trace if self._trace is not None and self._trace.sees() else None
         self._trace = None
         self._names = own_parameters(self._inner, self._names)  # a training may replace some
         self._observers[one.step] = Observer(outputs, self._names, modules)

@@ -9,6 +9,7 @@ import threading
 from collections import namedtuple
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from mnist_cli.autograd import (
     select,
     trace_modules,
     walk,
+    watch,
 )
 from mnist_cli.autograd.graph import GradGraph, ModuleCall, TensorMeta
 
@@ -378,14 +380,27 @@ def test_a_compiled_module_is_one_call_at_most_and_compiles_whole(in_place: bool
     assert [(one.module, one.parameters) for one in calls] == expected
 
 
-def test_a_call_in_another_thread_is_not_of_this_pass() -> None:
+@pytest.mark.parametrize("first", [False, True])
+def test_a_call_in_another_thread_is_not_of_this_pass(first: bool) -> None:
     model = nn.Sequential(nn.Linear(3, 3))
+    x, other = torch.randn(2, 3), threading.Thread(target=model, args=(torch.randn(4, 3),))
     with trace_modules(model, activations=True) as modules:
-        model(torch.randn(2, 3))
-        other = threading.Thread(target=model, args=(torch.randn(2, 3),))
+        loss = None if first else model(x).sum()
         other.start()
         other.join()
-    assert len(modules.calls) == 2
+        loss = model(x).sum() if loss is None else loss
+    graph = walk(loss, model, modules).graph
+    assert [call.outputs[0].shape for call in graph.modules] == [(2, 3)] * 2
+    assert "0" in {node.module for node in graph.nodes if node.parameter is None}
+
+
+def test_another_thread_may_call_hooks_that_are_half_registered() -> None:
+    model = nn.Linear(3, 3)
+    with trace_modules(model), closing(watch(model)) as watched:
+        watched.__enter__()
+        model._forward_pre_hooks_with_kwargs.clear()
+        model._forward_hooks_with_kwargs.clear()
+        model(torch.randn(2, 3)).sum().backward()
 
 
 def test_a_pass_that_runs_whole_in_another_thread_is_seen() -> None:
