@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from itertools import chain, compress, tee
+from itertools import chain, filterfalse, groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -233,14 +234,15 @@ def _objects(kinds: set[type]) -> list[Any]:
     """All objects of some classes that Python knows.
 
     One call in C: no other thread runs before all others are let go. A tuple that another thread
-    is building, and that somebody holds, fails there with a SystemError.
+    is building, and that somebody holds, fails there with a SystemError. Nothing that exists
+    before the call holds an object after it: it is among the objects, so that would be a cycle.
     """
-    source, twin = tee(chain.from_iterable(map(gc.get_objects, (None,))))
-    wanted = compress(source, map(kinds.__contains__, map(type, twin)))
+    every = chain(chain.from_iterable(map(gc.get_objects, (None,))), (None,))
+    wanted = map(itemgetter(1), filterfalse(kinds.isdisjoint, groupby(every, type)))
     collects = gc.isenabled()
     gc.disable()
     try:
-        return list(wanted)
+        return list(chain.from_iterable(wanted))
     finally:
         if collects:
             gc.enable()

@@ -6,8 +6,10 @@ leave everything as it was.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -535,6 +537,18 @@ def test_random_state_and_buffers_stay_as_they_were() -> None:
         list(replay_steps(walked))
         assert torch.equal(torch.get_rng_state(), state)
         assert torch.equal(model[1].running_mean, mean)
+
+
+def test_nothing_outlives_an_inspection_while_the_garbage_collector_is_off() -> None:
+    model = nn.Linear(3, 2)
+    loss, gone = model(torch.ones(3)).sum(), weakref.ref(model)
+    gc.disable()
+    try:
+        record(walk(loss, model))
+        del loss, model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_recordings_in_several_threads_wait_for_each_other(
