@@ -7,7 +7,6 @@ segment changes, and the hooks that act on accumulated gradients.
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -67,9 +66,6 @@ class Recording:
 
 
 _Places = tuple[int | None, ...]
-
-_ONE_AT_A_TIME = threading.RLock()
-"""The leaves' ``.grad`` is the scratch of a recording, and its hooks are on shared nodes."""
 
 
 @dataclass
@@ -153,10 +149,9 @@ def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False)
     seen = Seen(keep, copies=changing(walked))
     leaves = {**walked.leaves, **shards(walked.model)}
     with ExitStack() as stack:
-        stack.enter_context(_ONE_AT_A_TIME)
-        stack.enter_context(no_collection(len(walked.nodes)))
         known = leaves.values()
         stack.enter_context(set_aside([*known, *strangers(walked.nodes, known)]))
+        stack.enter_context(no_collection(len(walked.nodes)))
         stack.enter_context(walked.undisturbed())
         hooked: list[Hooked] = []
         stack.callback(take_off, hooked)

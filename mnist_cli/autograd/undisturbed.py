@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
@@ -89,22 +90,28 @@ def _same_host() -> Iterator[None]:
             numpy.set_state(drawn)
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""The leaves' ``.grad`` is the scratch of a pass, and its hooks are on shared nodes."""
+
+
 @contextmanager
 def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
     """Remove the leaves' ``.grad`` and their after-accumulation hooks while the block runs.
 
-    Such a hook is how an optimiser steps during backward; an inspection must not train.
+    Such a hook is how an optimiser steps during backward; an inspection must not train. One block
+    runs at a time; other threads wait.
     """
     known = list(leaves)
-    grads = [leaf.grad for leaf in known]
-    try:
-        for leaf in known:
-            leaf.grad = None
-        with without_hooks_after_accumulation(known):
-            yield
-    finally:
-        for leaf, grad in zip(known, grads, strict=True):
-            _put_back(leaf, grad)
+    with _ONE_AT_A_TIME:
+        grads = [leaf.grad for leaf in known]
+        try:
+            for leaf in known:
+                leaf.grad = None
+            with without_hooks_after_accumulation(known):
+                yield
+        finally:
+            for leaf, grad in zip(known, grads, strict=True):
+                _put_back(leaf, grad)
 
 
 def _put_back(leaf: Tensor, grad: Tensor | None) -> None:
