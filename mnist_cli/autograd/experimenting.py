@@ -74,6 +74,7 @@ class Experiment:
         return f"Experiment({shortened(self.expression)}, {listed(self.calls, '; ')})"
 
 
+@torch.inference_mode(False)  # grad mode is on, even if the caller's is off
 def experiment(
     expression: str,
     leaves: Mapping[str, Tensor],

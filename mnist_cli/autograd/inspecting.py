@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd import comparing, query, replaying, writing
@@ -164,6 +165,7 @@ def _check_text(function: str, name: object) -> None:
         raise TypeError(f"{function} takes a name, not a {type(name).__name__}")
 
 
+@torch.inference_mode(False)  # grad mode is on, even if the caller's is off
 def inspect(
     loss: Tensor | Callable[[], Tensor],
     model: Names | Mapping[str, nn.Module] = None,

@@ -76,6 +76,7 @@ class GradientCheck:
         return self.worst.error if self.worst else 0.0
 
 
+@torch.inference_mode(False)  # grad mode is on, even if the caller's is off
 def gradcheck(
     loss: Callable[[], Tensor],
     parameters: Mapping[str, Tensor],

@@ -225,7 +225,7 @@ def _start(root: object) -> tuple[LiveNode, int]:
     if not root.requires_grad:
         raise UsageError(
             "the tensor has no backward graph: none of its inputs requires a gradient",
-            "Set requires_grad on an input or a parameter, and avoid no_grad(), detach(), .item() and argmax.",
+            "Set requires_grad on an input or a parameter, and avoid no_grad(), inference_mode(), detach(), .item() and argmax.",
         )
     edge = get_gradient_edge(root)
     return edge.node, edge.output_nr

@@ -33,6 +33,7 @@ from mnist_cli.autograd import (
     dead_units,
     draw,
     dumps,
+    experiment,
     first_not_finite,
     fold,
     gradcheck,
@@ -557,6 +558,16 @@ def test_what_two_threads_inspect_keeps_its_grad() -> None:
     ended.set()
     thread.join()
     assert model.weight.grad is before
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_what_computes_a_graph_does_so_where_grad_mode_is_off(mode: Any) -> None:
+    model, x = nn.Linear(3, 2, dtype=torch.float64), torch.ones(4, 3, dtype=torch.float64)
+    with mode():
+        assert inspect(lambda: model(x).sum(), model, replay=True).verdict.exact  # type: ignore[union-attr]
+        gradcheck(lambda: model(x).sum(), dict(model.named_parameters()))
+        experiment("x * x", {"x": model.bias}, create_graph=True, orders=2)
+        assert not torch.is_grad_enabled()
 
 
 def test_nothing_outlives_an_inspection_while_the_garbage_collector_is_off() -> None:
