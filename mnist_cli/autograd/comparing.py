@@ -14,6 +14,7 @@ from itertools import zip_longest
 
 from mnist_cli.autograd.brief import shortened
 from mnist_cli.autograd.diagnosing import place_of
+from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import GradGraph, Node, Stats, check_graphs, joint_norm
 from mnist_cli.autograd.order import backward_order, calls_by_end, operations
 
@@ -110,8 +111,14 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
         tolerance: relative difference up to which figures count as equal; the default allows
             for the rounding of the figures themselves. Two gradients with equal figures may still
             differ entry by entry.
+
+    Raises:
+        UsageError: the tolerance is negative or NaN.
+        TypeError: one is not a graph.
     """
     check_graphs(first, second)
+    if not tolerance >= 0:
+        raise UsageError(f"the tolerance is {tolerance}", "Give a number of at least 0.")
     pairs, structure = _match(operations(first), operations(second))
     leaves, others = _leaves(first), _leaves(second)
     pairs += [(node, others[key]) for key, node in leaves.items() if key in others]

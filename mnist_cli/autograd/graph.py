@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from mnist_cli.autograd.brief import shortened, sizes
+from mnist_cli.autograd.error_tree import UsageError
 
 FORMAT = "mnist-cli/grad-graph"
 VERSION = 1
@@ -328,3 +329,17 @@ def check_graphs(*given: object) -> None:
     """
     for one in given:
         check_kind(one, GradGraph, "inspect(loss, model).graph is one")
+
+
+def check_counts(**counts: int) -> None:
+    """Check that arguments are whole numbers above 0.
+
+    Raises:
+        UsageError: one is below 1.
+        TypeError: one is not a whole number.
+    """
+    for name, value in counts.items():
+        if not isinstance(value, int):
+            raise TypeError(f"{name} must be a whole number, not a {type(value).__name__}")
+        if value < 1:
+            raise UsageError(f"{name} is {value}", "The least is 1.")

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mnist_cli.autograd.bits import without_values
 from mnist_cli.autograd.brief import Brief, shortened
 from mnist_cli.autograd.error_tree import NonFiniteError, UsageError
-from mnist_cli.autograd.graph import check_kind
+from mnist_cli.autograd.graph import check_counts, check_kind
 
 STEP = 1e-5
 """Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
@@ -102,14 +103,16 @@ def gradcheck(
         One check for each parameter that requires a gradient, in their order.
 
     Raises:
-        UsageError: a parameter has fewer bits than float64; or the loss is not a real scalar,
-            depends on no parameter, or differs when evaluated twice.
+        UsageError: a parameter or the loss has fewer bits than float64; a parameter is sparse,
+            expanded or without values; or the loss is not a real scalar, depends on no parameter,
+            or differs when evaluated twice.
         NonFiniteError: the loss is not finite.
-        TypeError: the loss is not a tensor, or the parameters are not in a mapping.
+        TypeError: the loss is not a tensor, or the parameters are not tensors in a mapping.
     """
     check_kind(parameters, Mapping, "dict(model.named_parameters()) is one")
-    leaves = {name: leaf for name, leaf in parameters.items() if leaf.requires_grad}
-    _require_float64(leaves)
+    leaves = {name: leaf for name, leaf in parameters.items() if _is_checked(name, leaf)}
+    check_counts(samples=samples)
+    _check_leaves(leaves)
     cuda = {leaf.device.index or 0 for leaf in leaves.values() if leaf.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(cuda)):
         evaluate = _Evaluation(loss, seed)
@@ -144,14 +147,31 @@ class _Evaluation:
             return float(self.tensor().double())
 
 
-def _require_float64(leaves: Mapping[str, Tensor]) -> None:
+def _is_checked(name: str, leaf: object) -> bool:
+    if not isinstance(leaf, Tensor):
+        raise TypeError(f"parameters[{name!r}] must be a tensor, not a {type(leaf).__name__}")
+    return leaf.requires_grad
+
+
+def _check_leaves(leaves: Mapping[str, Tensor]) -> None:
+    if not leaves:
+        raise UsageError("no parameter requires a gradient", "Set requires_grad on one.")
     for name, leaf in leaves.items():
-        if leaf.dtype not in {torch.float64, torch.complex128}:
-            kind = str(leaf.dtype).removeprefix("torch.")
+        _require_float64(name, leaf, "Convert the model and its input first: model.double().")
+        strided = leaf.layout == torch.strided and not (leaf.is_nested or leaf.is_conj())
+        if without_values(leaf) or not strided or 0 in leaf.stride():
             raise UsageError(
-                f"{name} is {kind}: differences in {kind} are mostly rounding errors",
-                "Convert the model and its input first: model.double().",
+                f"the entries of {name} cannot be changed one at a time, as differences need",
+                "Check a dense copy: name.detach().to_dense().clone().requires_grad_().",
             )
+
+
+def _require_float64(name: str, tensor: Tensor, hint: str) -> None:
+    if tensor.dtype not in {torch.float64, torch.complex128}:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"{name} is {kind}: differences in {kind} are mostly rounding errors", hint
+        )
 
 
 def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -161,6 +181,7 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
             "the loss depends on none of the parameters",
             "Compute it from them, without detach() or no_grad().",
         )
+    _require_float64("the loss", value, "Compute it in float64: without float() and the like.")
     if not value.isfinite():
         raise NonFiniteError(
             f"the loss is {value.item()}: differences cannot check it",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mnist_cli.autograd.bits import without_values
 from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.graph import check_counts
 from mnist_cli.autograd.torch_private import compiled_in_place, compiled_inside
 
 
@@ -25,11 +26,7 @@ def check_watchable(model: nn.Module, **counts: int) -> None:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be a module, not a {type(model).__name__}")
-    for name, value in counts.items():
-        if not isinstance(value, int):
-            raise TypeError(f"{name} must be a whole number, not a {type(value).__name__}")
-        if value < 1:
-            raise UsageError(f"{name} is {value}", "The least is 1.")
+    check_counts(**counts)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError("a scripted model cannot be watched", "Watch it before torch.jit.")
     if compiled_in_place(model):

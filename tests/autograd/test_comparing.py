@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from autograd_zoo import ConvNet
 from torch import nn
 
-from mnist_cli.autograd import record, trace_modules, walk
+from mnist_cli.autograd import UsageError, record, trace_modules, walk
 from mnist_cli.autograd.comparing import compare
 from mnist_cli.autograd.document import dumps, loads
 from mnist_cli.autograd.graph import GradGraph
@@ -36,6 +37,9 @@ def test_a_graph_equals_itself_read_back() -> None:
     assert len(found.nodes) == len(graph)
     assert {one.difference for one in found.nodes} == {0.0}
     assert found.structure == ()
+    for tolerance in (-1.0, math.nan):
+        with pytest.raises(UsageError, match="the tolerance is"):
+            compare(graph, graph, tolerance)
 
 
 def test_the_first_node_that_differs_is_named() -> None:

@@ -110,6 +110,18 @@ def test_what_gradcheck_refuses() -> None:
         gradcheck(lambda: single.sum(), {"x": single})
     assert "double()" in raised.value.hint
     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(UsageError, match="the loss is float32"):
+        gradcheck(lambda: x.float().sum(), {"x": x})
+    with pytest.raises(UsageError, match="no parameter requires a gradient"):
+        gradcheck(lambda: x.sum(), {"x": x.detach()})
+    with pytest.raises(UsageError, match="samples is 0"):
+        gradcheck(lambda: x.sum(), {"x": x}, samples=0)
+    with pytest.raises(TypeError, match="must be a tensor, not a float"):
+        gradcheck(lambda: x.sum(), {"x": 1.0})  # type: ignore[dict-item]
+    odd = [x.expand(3, 2), x.to_sparse(), x.to("meta"), (x * 1j).conj()]
+    for one in [made.detach().requires_grad_() for made in odd]:
+        with pytest.raises(UsageError, match="the entries of x cannot be changed"):
+            gradcheck(lambda: x.sum(), {"x": one})
     with pytest.raises(UsageError, match="must be a scalar"):
         gradcheck(lambda: x * 2, {"x": x})
     with pytest.raises(UsageError, match="the loss is complex"):
