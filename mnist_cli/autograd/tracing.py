@@ -136,7 +136,7 @@ def trace_modules(model: nn.Module, *, activations: bool = False) -> Iterator[Mo
     handles: list[RemovableHandle] = []
     try:
         for path, group in _watched(model).items():
-            handles += _watch(group, path, trace, active)
+            _watch(group, path, trace, active, handles)
         yield trace
     finally:
         for handle in handles:
@@ -216,8 +216,12 @@ class _Active:
 
 
 def _watch(
-    group: list[nn.Module], path: str, trace: ModuleTrace, active: list[_Active]
-) -> tuple[RemovableHandle, RemovableHandle]:
+    group: list[nn.Module],
+    path: str,
+    trace: ModuleTrace,
+    active: list[_Active],
+    handles: list[RemovableHandle],
+) -> None:
     # torch registers a hook in two steps: another thread may call it between them, without kwargs.
     def enter(module: nn.Module, args: Any, kwargs: Any = ()) -> None:
         if trace.sees():
@@ -238,7 +242,6 @@ def _watch(
             trace.log.end(last.call, group, None if failed else result)
         trace.note(*(active[-1].path, active[-1].call) if active else ("", None))
 
-    module = group[0]
-    before = module.register_forward_pre_hook(OwnHook(enter), prepend=True, with_kwargs=True)
-    after = module.register_forward_hook(OwnHook(leave), always_call=True)
-    return before, after
+    module, before, after = group[0], OwnHook(enter), OwnHook(leave)
+    handles.append(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
+    handles.append(module.register_forward_hook(after, always_call=True))

@@ -126,11 +126,14 @@ class Watch:
     def __enter__(self) -> Watch:
         if self._hooked:
             raise UsageError("this watch is already active", "Make another with watch(model).")
-        for module in (self._model, *entries_of(self._model)):
-            hook = OwnHook(self._before)
-            before = module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
-            self._hooked[module] = [before]
-        self._arm()
+        try:
+            for module in (self._model, *entries_of(self._model)):
+                hook, held = OwnHook(self._before), self._hooked.setdefault(module, [])
+                held += [module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)]
+            self._arm()
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -166,21 +169,19 @@ class Watch:
             return
         if backward_id() != -1:  # a checkpoint runs a part again
             return
-        here = self._here
-        if not here.begins(frame_of_call()):
+        if not self._here.begins(frame_of_call()):
             return
         if module is self._model and len(self._hooked) > 1:
             self._unhook(*(one for one in self._hooked if one is not module))
         trains = module.training and torch.is_grad_enabled()
-        here.current = Pass.begin(unwrapped(module), args, kwargs) if trains else None
+        self._here.current = Pass.begin(unwrapped(module), args, kwargs) if trains else None
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         if torch.compiler.is_compiling() or self._paused or backward_id() != -1:
             return
-        here = self._here
-        if not here.ends():
+        if not self._here.ends():
             return
-        one, here.current = here.current, None
+        one, self._here.current = self._here.current, None
         every_output = list(bits.tensors_in(output))
         if any(map(is_transformed, every_output)):  # torch.func fills no .grad
             one = None
@@ -221,10 +222,9 @@ class Watch:
         if len(self._threads) < 2:
             self._trace = self._tracing.enter_context(trace_modules(self._inner))
         for module, handles in self._hooked.items():
-            after = module.register_forward_hook(OwnHook(self._after), always_call=True)
-            for handle in handles[1:]:  # only now: another thread may be in this module
-                handle.remove()
-            handles[1:] = [after]
+            handles += [module.register_forward_hook(OwnHook(self._after), always_call=True)]
+            while len(handles) > 2:  # only now: another thread may be in this module
+                handles.pop(1).remove()
 
     def _observe(self, one: Pass, outputs: Sequence[Tensor]) -> None:
         self._tracing.close()

@@ -314,14 +314,18 @@ def test_an_error_that_leaves_the_block_is_the_models_own_and_no_hook_remains() 
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_an_interrupted_start_leaves_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hook", ["register_forward_pre_hook", "register_forward_hook"])
+@pytest.mark.parametrize("start", [trace_modules, watch])
+def test_an_interrupted_start_leaves_no_hooks(
+    start: Any, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model[1], "register_forward_pre_hook", interrupted)
-    with pytest.raises(KeyboardInterrupt), trace_modules(model):
+    monkeypatch.setattr(model[1], hook, interrupted)
+    with pytest.raises(KeyboardInterrupt), start(model):
         pass
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
