@@ -41,9 +41,11 @@ def same_buffers(
     try:
         yield
     finally:
-        if held is not None and moves:
-            held[:] = _differing(known, before)
-        _put(before)
+        try:
+            if held is not None and moves:
+                held[:] = _differing(known, before)
+        finally:  # also after Ctrl-C there
+            _put(before)
 
 
 def _put(buffers: Iterable[tuple[nn.Module, str, Tensor, Tensor]]) -> None:

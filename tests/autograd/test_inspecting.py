@@ -31,6 +31,7 @@ from mnist_cli.autograd import (
     dumps,
     inspect,
     load,
+    module_state,
     trace_modules,
 )
 from mnist_cli.autograd.attributing import attributed
@@ -96,6 +97,17 @@ def test_the_model_and_the_random_state_are_as_before(as_function: bool) -> None
     inspect((lambda: model(images).square().sum()) if as_function else loss, model, replay=True)
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_buffers_are_put_back_after_ctrl_c_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module_state, "_differing", interrupted)
+    model = nn.BatchNorm1d(3)
+    with pytest.raises(KeyboardInterrupt):
+        inspect(lambda: model(torch.randn(4, 3)).sum(), model)
+    assert model.num_batches_tracked == 0
 
 
 class Largest(nn.Module):
