@@ -81,6 +81,12 @@ const standIn = (box) => {
   return by === null ? boxElements[box] : folds.get(by);
 };
 
+// Whether the map, the legend or the module's path lies over a part of a rectangle.
+const isCovered = (rect) => ['map', 'legend', 'crumbs'].some((name) => {
+  const over = byId(name).getBoundingClientRect();
+  return over.x < rect.right && rect.x < over.right && over.y < rect.bottom && rect.y < over.bottom;
+});
+
 const bringIntoView = (element) => {
   const stage = picture.getBoundingClientRect();
   const rect = () => element.getBoundingClientRect();
@@ -89,7 +95,7 @@ const bringIntoView = (element) => {
   const r = rect();
   const middle = { x: r.x + r.width / 2 - stage.x, y: r.y + r.height / 2 - stage.y };
   const inside = r.x > stage.x + 20 && r.right < stage.right - 20 && r.y > stage.y + 20 && r.bottom < stage.bottom - 20;
-  if (inside) return;
+  if (inside && !isCovered(r)) return;
   view.x += stage.width / 2 - middle.x;
   view.y += stage.height / 2 - middle.y;
   showView();

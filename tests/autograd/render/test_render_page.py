@@ -283,6 +283,20 @@ def test_tab_walks_from_node_to_node(page: Page) -> None:
     assert visible_folds(browser) == ["block"]
 
 
+def test_a_chosen_node_comes_out_from_under_the_map_and_the_legend(page: Page) -> None:
+    browser = page.open(render_graphs.random_graph(5, 60))
+    browser.click("#unfold-all")
+    for cover in ("map", "legend"):
+        browser.key("Escape")
+        x, y = browser.middle('[data-box="1"]')
+        over = browser.middle(f"#{cover}")
+        browser.drag((x, y), (over[0] - x, over[1] - y))
+        browser.key("/")
+        browser.type("#1")
+        browser.key("Enter")
+        browser.middle('[data-box="1"]')
+
+
 def test_zoom_by_keys_buttons_and_wheel_keeps_the_point_under_the_pointer(page: Page) -> None:
     browser = page.open(NETWORK)
     start = zoom(browser)
