@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.config.choices import DEVICES
-from mnist_cli.config.keys import KEYS, kinds, words
+from mnist_cli.config.keys import KEYS, is_truth, kinds, words
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _BETWEEN = "\0"
-"""Parts key and message in the text of a contradiction."""
+"""Parts the keys and the message in the text of a contradiction."""
 
 _NOT_A_NUMBER = frozenset(
     f"{kind}_{failure}"
@@ -25,9 +25,12 @@ _NOT_A_NUMBER = frozenset(
 """Pydantic's names for a value that is not a number, or not within its bounds."""
 
 
-def conflict(key: str, message: str) -> ValueError:
-    """A contradiction of ``key`` with others, as a validator raises it for :func:`explain`."""
-    return ValueError(f"{key}{_BETWEEN}{message}")
+def conflict(key: str, message: str, other: str = "") -> ValueError:
+    """A contradiction of ``key`` with ``other``, as a validator raises it for :func:`explain`.
+
+    Without ``other``, the value of ``key`` alone is at fault.
+    """
+    return ValueError(_BETWEEN.join([key, other, message]))
 
 
 def unknown_key(key: str, place: str) -> UsageError:
@@ -50,13 +53,27 @@ def explain(error: ValidationError, origin: Mapping[str, str]) -> UsageError:
     """
     first = error.errors(include_url=False)[0]
     if first["type"] == "value_error":
-        key, message = str(first["ctx"]["error"]).split(_BETWEEN, 1)
+        key, other, message = str(first["ctx"]["error"]).split(_BETWEEN, 2)
+        if _is_typed(other, origin) and not _is_typed(key, origin):
+            return _typed_contradiction(key, other, message, origin)
         return UsageError(f"{_naming(key, origin)}{message}")
     key = str(first["loc"][0])
     known = words(key) or (DEVICES if key == "device" else ())
     return UsageError(
         f"{_naming(key, origin)}{complaint(first, permitted(key))}",
         did_you_mean(str(first["input"]), known) if known else f"{key}: {KEYS[key].help}",
+    )
+
+
+def _typed_contradiction(
+    key: str, other: str, message: str, origin: Mapping[str, str]
+) -> UsageError:
+    """What was typed for ``other`` contradicts ``key`` of a file, which can be switched off."""
+    typed = origin[other]
+    dash, false = ("--set ", "false") if typed.startswith("--") else ("", "False")
+    off = f"{dash}{key}={false if is_truth(key) else 0}"
+    return UsageError(
+        f"{typed} contradicts {key} in {origin[key]}: {message}", f"Add {off}, or omit {typed}."
     )
 
 
@@ -79,8 +96,14 @@ def complaint(details: ErrorDetails, allowed: str) -> str:
 
 def _naming(key: str, origin: Mapping[str, str]) -> str:
     """Place and key; a flag, ``--set`` or an argument of the same name names its key already."""
+    at = _at(origin.get(key, ""))
+    return at if _is_typed(key, origin) else f"{at}{key}: "
+
+
+def _is_typed(key: str, origin: Mapping[str, str]) -> bool:
+    """Whether the key's value comes from a flag, ``--set`` or an argument of its name."""
     place = origin.get(key, "")
-    return _at(place) if place.startswith("--") or place == key else f"{_at(place)}{key}: "
+    return place.startswith("--") or (place != "" and place == key)
 
 
 def _at(place: str) -> str:

@@ -96,22 +96,26 @@ class TrainConfig(Keys, BaseModel):
             raise _conflict(
                 "workers",
                 f"loader = {self.loader} has no workers; set loader = dataloader or workers = 0",
+                "loader",
             )
         if self.nesterov and not self.setting("momentum"):
-            raise _conflict("nesterov", "needs a momentum above 0")
+            raise _conflict("nesterov", "needs a momentum above 0", "momentum")
         if self.warmup and self.schedule == "onecycle":
             raise _conflict(
-                "warmup", "schedule = onecycle has its own warm-up; set peak_at instead"
+                "warmup", "schedule = onecycle has its own warm-up; set peak_at instead", "schedule"
             )
         if self.prefer_hard and not self.train_size:
             raise _conflict(
-                "prefer_hard", "train_size = 0 uses all images; set train_size or prefer_hard = 0"
+                "prefer_hard",
+                "train_size = 0 uses all images; set train_size or prefer_hard = 0",
+                "train_size",
             )
         if self.warmup >= self.epochs:
-            raise _conflict("warmup", f"must be shorter than the run of {self.epochs} epochs")
+            run = f"the run of {self.epochs} epochs"
+            raise _conflict("warmup", f"must be shorter than {run}", "epochs")
         for key in ("early_stopping", "target_accuracy"):
             if getattr(self, key) and self.val_size == 0:
-                raise _conflict(key, "needs a validation set; set val_size above 0")
+                raise _conflict(key, "needs a validation set; set val_size above 0", "val_size")
         return self
 
     def _reject_foreign_keys(self) -> None:

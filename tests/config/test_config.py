@@ -186,6 +186,31 @@ def test_a_contradiction_names_the_flag_it_came_from(key: str) -> None:
     assert error.message.startswith(f"--set {key.strip()}=")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "typed", "off"),
+    [
+        ({"prefer_hard": 5, "train_size": 9}, "train_size=0", "prefer_hard=0"),
+        ({"warmup": 2, "schedule": "cosine"}, "epochs=2", "warmup=0"),
+        ({"warmup": 1, "schedule": "cosine"}, "schedule=onecycle", "warmup=0"),
+        ({"early_stopping": 2}, "val_size=0", "early_stopping=0"),
+        ({"workers": 2, "loader": "dataloader"}, "loader=device", "workers=0"),
+        ({"nesterov": True, "momentum": 0.9}, "momentum=0", "nesterov=false"),
+    ],
+)
+def test_a_contradiction_with_a_recipe_names_what_was_typed(
+    recipe: dict[str, Any], typed: str, off: str
+) -> None:
+    layer = Layer(recipe, dict.fromkeys(recipe, "a.toml, line 3"))
+    error = refused(layer, from_assignments([typed]))
+    key = off.partition("=")[0]
+    assert error.message.startswith(f"--set {typed} contradicts {key} in a.toml, line 3: ")
+    assert error.hint == f"Add --set {off}, or omit --set {typed}."
+    compose([layer, from_assignments([typed, off])])
+    name, _, value = typed.partition("=")
+    called = refused(layer, Layer({name: value}, {name: name}))  # as an argument in Python
+    assert called.hint == f"Add {off.replace('false', 'False')}, or omit {name}."
+
+
 def test_each_foreign_key_of_each_optimiser_and_schedule_is_refused() -> None:
     values = {"step_epochs": 2, "nesterov": True, "ns_steps": 3, "muon_filters": True}
     for chooser, table in (("optimizer", OPTIMIZER_DEFAULTS), ("schedule", SCHEDULE_DEFAULTS)):
