@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mnist_cli.base.files import is_folder, is_regular
+from mnist_cli.base.files import is_folder, is_regular, is_there
 from mnist_cli.errors import UsageError
-from mnist_cli.runs.directory import RunDirectory
+from mnist_cli.runs.directory import RunDirectory, find_run
 from mnist_cli.runs.other_folders import CHECKPOINTS
 
 PICTURES = {
@@ -28,23 +28,29 @@ Advice = Callable[[str, Path], str]
 """How to classify a picture with a run or a checkpoint, in the user's words."""
 
 
-def refuse_others(names: Sequence[str], advice: Advice) -> None:
+def refuse_others(names: Sequence[str], advice: Advice, runs: Path | None = None) -> None:
     """Refuse runs, folders of runs or plots, and checkpoints.
+
+    With ``runs``, a run's number or name there is refused too, unless a file has that name.
 
     Raises:
         UsageError: one of the names means such a thing.
+        CheckpointError: several runs have that number or name.
     """
     for name in names:
         with contextlib.suppress(OSError, ValueError):  # reading the picture gives the reason
-            _refuse(Path(name), next((one for one in names if one != name), "IMAGE"), advice)
+            picture = next((one for one in names if one != name), "IMAGE")
+            _refuse(Path(name), picture, advice, runs)
 
 
-def _refuse(path: Path, picture: str, advice: Advice) -> None:
+def _refuse(path: Path, picture: str, advice: Advice, runs: Path | None) -> None:
     from mnist_cli.vision.image_files import ENDINGS
 
     def refusal(what: str, run: Path) -> UsageError:
         return UsageError(f"{path} is {what}, not a picture", advice(picture, run))
 
+    if runs is not None and not is_there(path) and find_run(path, runs) is not None:
+        raise refusal("a run", path)
     if is_regular(path) and path.suffix.lower() in CHECKPOINTS:
         raise refusal("a checkpoint", path)
     if not is_folder(path):

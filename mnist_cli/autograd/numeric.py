@@ -185,7 +185,8 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
     if not value.isfinite():
         raise NonFiniteError(
             f"the loss is {value.item()}: differences cannot check it",
-            "Look for the first node that is not finite: record the graph and diagnose it.",
+            "`mnist inspect-grad`, or inspect(loss, model) in Python, names the first node that is not "
+            "finite.",
         )
     if float(value.detach().double()) != evaluate.number():
         raise UsageError(

@@ -201,11 +201,15 @@ def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str
     key, equals, _ = first.partition("=")
     if equals and key.lstrip("-") in KEYS and "--set" in flags:
         return f"Did you mean --set {first}?"
-    meant = [one for one in _options_for(first) if one in flags]
+    given = {one for word in typed if word not in words for one in _options_for(word)}
+    meant = [one for one in _options_for(first) if one in flags - given]
     swept = option in ("--set", "-s") or option.lstrip("-").replace("-", "_") in KEYS
     if command.name == "sweep" and swept and (not meant or option in meant):
         return f"Separate the values with commas: {option} {','.join([value, *words])}."
-    return f"Did you mean {meant[0]} {first}?" if meant else ""
+    if meant:
+        return f"Did you mean {meant[0]} {first}?"
+    single = [one for one in command.params if one.param_type_name == "argument" and one.nargs == 1]
+    return f"Give one {single[0].metavar} only." if single else ""
 
 
 def _options_for(word: str) -> list[str]:

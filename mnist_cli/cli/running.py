@@ -81,11 +81,11 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a :class:`Caution` as the program's own warnings, any other as Python does, once."""
-    from mnist_cli.report.console import warn, write_once
+    """Print once: a :class:`Caution` as the program's own warnings, any other as Python does."""
+    from mnist_cli.report.console import warn_once, write_once
 
     if issubclass(category, Caution):
-        warn(str(message))
+        warn_once(str(message), sys.stderr)
         return
     text = warnings.formatwarning(message, category, filename, lineno, line)
     with contextlib.suppress(OSError):

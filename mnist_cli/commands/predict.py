@@ -97,7 +97,7 @@ def predict(
     from mnist_cli.report.console import note, print_json, report_error, warn
 
     contradictions.refuse(context, [Excludes(("as_json",), ("as_csv",))])
-    refuse_others(pictures, _with_option)
+    refuse_others(pictures, _with_option, runs)
     early.check_choices(device, model, precision)
     early.check_checkpoint(checkpoint, runs)
     if not (as_json or as_csv) and (missing := reasons_missing(pictures)):

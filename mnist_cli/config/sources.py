@@ -181,5 +181,5 @@ def find_config(name: str, place: str = "--config") -> Path:
         ) from error
     raise UsageError(
         f"{place} {name}: no preset of that name and no such file",
-        f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}.",
+        f"{did_you_mean(Path(name).stem, preset_names())} Presets: {', '.join(preset_names())}.",
     )

@@ -72,9 +72,11 @@ def _called(
     orders: int | None,
     seed: int,
 ) -> Experiment:
-    leaves = dict(map(parse_binding, [*variables, *constants]))
-    if len(leaves) < len(variables) + len(constants):
-        raise UsageError("a name has two values", "Give each name one value.")
+    leaves: dict[str, Tensor] = {}
+    for name, value in map(parse_binding, [*variables, *constants]):
+        if name in leaves:
+            raise UsageError(f"{name} has two values", "Give each name one value.")
+        leaves[name] = value
     for text in constants:
         leaves[parse_binding(text)[0]].requires_grad_(False)
     given = None

@@ -54,7 +54,7 @@ class PixelScale:
             "training": "as in training",
             "file": "as the file's metadata state",
             "class": f"as {self.name} states",
-            "dataset": f"{self.name}'s, since the file states none",
+            "dataset": f"from {self.name}, since the file states none",
         }[self.origin]
 
     def contradiction(self, path: Path) -> str:

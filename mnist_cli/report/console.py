@@ -153,6 +153,12 @@ def warn(message: str) -> None:
     _say(message, label="warning", style="bold yellow")
 
 
+@cache
+def warn_once(message: str, _stderr: TextIO) -> None:
+    """Print as :func:`warn` does, unless it was printed on this stream before."""
+    warn(message)
+
+
 def note(message: str) -> None:
     """Print on stderr what the user may want to know."""
     _say(message, style="dim")

@@ -77,7 +77,7 @@ def test_eval_uses_it_and_says_so(run: Run, foreign: str, asked: str | None, spe
     document = outcome.document
     assert document["accuracy"] == (expected.argmax(1) == labels).double().mean().item()
     assert document["loss"] == pytest.approx(functional.nll_loss(expected, labels).item(), 1e-4)
-    why = f"{SPEC.title}'s, since the file states none" if asked is None else "as asked"
+    why = f"from {SPEC.title}, since the file states none" if asked is None else "as asked"
     assert document["normalisation"] == {"mean": mean, "std": std, "reason": why}
     assert document["precision"] == "fp32"
 

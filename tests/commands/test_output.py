@@ -11,6 +11,8 @@ import pytest
 from program import TINY, Run, finish, one_thread, start
 from systems import needs_posix
 
+from mnist_cli.cli.running import _show_warning
+from mnist_cli.errors import Caution
 from mnist_cli.report import console
 
 SHARED = [*TINY, "--epochs", "1", "--nproc", "2", "--json"]
@@ -47,6 +49,13 @@ def test_notices_that_cannot_be_written_end_no_command(words: Sequence[object], 
         done = finish(start(*words, stderr=stream))
         os.close(stream)
         assert (done.code, "test accuracy" in done.out) == (code, code == 0)
+
+
+def test_a_caution_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A network is tried twice: without the number of classes, and with it."""
+    for message in ("net.py is odd", "net.py is odd", "net.py is slow"):
+        _show_warning(message, Caution, "trial.py", 9)
+    assert capsys.readouterr().err == "warning: net.py is odd\nwarning: net.py is slow\n"
 
 
 @needs_posix

@@ -207,10 +207,11 @@ def test_runs_checkpoints_and_plots_are_no_pictures(run: Run, trained: Path) -> 
     best = trained / "best.pt"
     for name, what in (
         (trained, "a run"),
+        ("1", "a run"),
         (trained.parent, "a folder of runs"),
         (best, "a checkpoint"),
     ):
-        outcome = run("predict", name)
+        outcome = run("predict", name, "--runs", trained.parent)
         assert outcome.code == 2
         assert f"{name} is {what}, not a picture" in outcome.err
         assert "mnist predict IMAGE -k " in outcome.err
