@@ -27,6 +27,7 @@ RULES = (
     Excludes(("inference",), ("scaling",)),
     Excludes(("target",), ("inference", "scaling"), "Omit --target."),
     Needs(("factors",), ("scaling",)),
+    Needs(("dark",), ("out",)),
 )
 
 

@@ -138,6 +138,7 @@ SHOW_RULES = (
         ("augmented",), ("--split test",), "Only training images are augmented: omit --split."
     ),
     Needs(("config", "assignments", "seed"), ("augmented",)),
+    Needs(("dark",), ("png",)),
 )
 
 

@@ -46,7 +46,9 @@ PlotsFlag = Annotated[
 ]
 
 
-RULES = (Needs(("open_plots",), ("plots",), "Add --out DIR, which writes pictures to show."),)
+RULES = (
+    Needs(("open_plots", "dark"), ("plots",), "Add --out DIR, which writes pictures to show."),
+)
 
 
 @options.with_figures

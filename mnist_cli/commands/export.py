@@ -72,7 +72,7 @@ VerifyFlag = Annotated[
 
 PROGRAM = "--format onnx or torch"
 RULES = (
-    Needs(("dataset",), ("verify",)),
+    Needs(("dataset", "data_dir"), ("verify",)),
     Needs(("input_dtype", "batch_size"), (PROGRAM,)),
 )
 

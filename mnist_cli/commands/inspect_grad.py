@@ -81,7 +81,7 @@ def inspect_grad(
     from mnist_cli.gradients.request import Request
     from mnist_cli.gradients.view import View
     from mnist_cli.inference.opened import DataSource
-    from mnist_cli.report.console import note
+    from mnist_cli.report.console import note, warn
 
     if expr is not None:
         into = (orders or flags.ORDERS) if create_graph else None
@@ -104,7 +104,9 @@ def inspect_grad(
     if compare is not None:
         answers.compare(compare, asked, tolerance, as_json=as_json)
         return
-    subject = asked.opened(quiet=quiet or as_json)
+    if gradcheck and precision is not None:
+        warn("--precision is not used: the check computes in float64")
+    subject = asked.opened(quiet=quiet or as_json, computed="float64" if gradcheck else "")
     if step:
         answers.step(subject)
     elif node is not None:

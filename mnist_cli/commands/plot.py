@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,12 @@ from mnist_cli.options.contradictions import Excludes
 
 ON_REQUEST = ("embedding",)
 """Pictures that take longer than all others together: t-SNE."""
+
+USERS = {
+    "--image": {"activations", "saliency"},
+    "--dataset": {"activations", "saliency", "maximised", "confusion", "mistakes", "embedding"},
+}
+"""By option, the pictures that it has an effect on; other options have one on all of the network's."""
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -112,9 +119,9 @@ def plot(
     from mnist_cli.report.plots import print_pictures
 
     needs_network = not OF_RUN.keys() >= set(names)
-    if not needs_network:
-        unused = {"--model": model, "--dataset": dataset, "--device": device}
-        _warn_of_unused(names, {**unused, "--normalise": normalise, "--image": image or None})
+    of_network = {"--model": model, "--device": device, "--normalise": normalise}
+    given = {**of_network, "--dataset": dataset, "--image": image or None}
+    _warn_of_unused(names, set(PICTURES) - set(OF_RUN), given)
     views = None
     if targets and several:
         _check_overlay(names)
@@ -170,12 +177,17 @@ def _chosen(
     )
 
 
-def _warn_of_unused(names: list[str], given: dict[str, object]) -> None:
+def _warn_of_unused(names: list[str], of_network: set[str], given: Mapping[str, object]) -> None:
     from mnist_cli.report.console import warn
 
-    unused = [flag for flag, value in given.items() if value is not None]
+    drawn = set(names)
+    unused = [
+        flag
+        for flag, value in given.items()
+        if value is not None and drawn.isdisjoint(USERS.get(flag, of_network))
+    ]
     if unused:
-        warn(f"{', '.join(unused)}: not used, since {' and '.join(names)} need no network")
+        warn(f"{', '.join(unused)}: not used to draw {' and '.join(names)}")
 
 
 def _check_overlay(names: list[str]) -> None:

@@ -15,7 +15,7 @@ from mnist_cli.commands import config_show, early
 from mnist_cli.commands.opening import naming_the_flag
 from mnist_cli.options import contradictions, logging_options
 from mnist_cli.options import train_options as flags
-from mnist_cli.options.contradictions import Excludes
+from mnist_cli.options.contradictions import Excludes, Needs
 from mnist_cli.options.renamed import NEWEST
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ RULES = (
         "The proof runs in one process; omit the other option.",
     ),
     Excludes(
+        ("verify_resume",),
+        ("max_time", "early_stopping", "target_accuracy"),
+        "The proof trains a fixed number of steps; omit the other option.",
+    ),
+    Excludes(
         ("print_config",),
         ("resume", "dry_run", "verify_resume", "find_lr"),
         "--print-config trains nothing; a run's configuration is in its config.toml.",
@@ -70,7 +75,8 @@ RULES = (
         ("find_lr",),
         (
             *("dry_run", "resume", "verify_resume", "tensorboard", "logger", "dump_grad"),
-            *("lr", "schedule", "epochs", "max_steps", "max_time"),
+            *("lr", "schedule", "epochs", "max_steps", "max_time", "early_stopping"),
+            *("target_accuracy", "checkpoint_every", "log_every"),
         ),
         "The search trains a few steps with its own rates and keeps no run; omit the other option.",
     ),
@@ -80,6 +86,7 @@ RULES = (
         "The search runs in one process; omit the other option.",
     ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
+    Needs(("rank_timeout",), ("nproc", "torchrun")),
 )
 
 

@@ -108,13 +108,13 @@ class BatchLoss:
         pair = self.normalised
         return {"normalisation": {"mean": pair.mean, "std": pair.std}} if pair else {}
 
-    def describe(self) -> str:
-        """One line: the network and its images."""
+    def describe(self, computed: str = "") -> str:
+        """One line: the network, its images and the precision, or what it is ``computed`` in."""
         origin = f"{self.source}: " if self.source is not None else ""
         mode = "training" if self.training else "evaluation"
         return (
             f"{origin}{self.name} in {mode} mode, the loss of {len(self.indices)} "
-            f"{self.split} images of {self.dataset}, {self.precision.name} on {self.device}"
+            f"{self.split} images of {self.dataset}, {computed or self.precision.name} on {self.device}"
         )
 
 

@@ -11,7 +11,7 @@ from mnist_cli.options.contradictions import Excludes, Needs
 
 QUESTIONS = ("step", "path", "compare", "against", "expr", "node", "gradcheck")
 VIEW = ("module", "fold", "depth")
-SOURCE = ("model", "batch", "indices", "split", "training", "dataset", "normalise")
+SOURCE = ("model", "batch", "indices", "split", "training", "dataset", "data_dir", "normalise")
 DUMPS = "--compare of two dumps"
 COMPUTE = ("device", "precision", "deterministic")
 
@@ -20,7 +20,9 @@ PAGES = ("html", "svg")
 
 RULES = (
     Excludes(QUESTIONS, QUESTIONS),
-    Excludes(QUESTIONS, ("replay", *VIEW, "view", "formats", "direction", "out", "open_page")),
+    Excludes(
+        QUESTIONS, ("replay", *VIEW, "view", "formats", "direction", "out", "open_page", "dark")
+    ),
     Excludes(("expr", "compare"), ("checkpoint",)),
     Excludes(("expr",), (*SOURCE, *COMPUTE)),
     Excludes((DUMPS,), (*SOURCE, *COMPUTE, "seed"), "Dumps are read as they are."),
@@ -51,6 +53,7 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
     partial = [name for name in FORMATS if name != "json"]
     able_to = {
         "open_page": list(PAGES),
+        "dark": list(PAGES),
         "direction": directed,
         "view": ["text"],
         **dict.fromkeys(VIEW, partial),

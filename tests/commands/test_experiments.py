@@ -59,10 +59,13 @@ def test_a_gradient_from_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_gradcheck_agrees(run: Run) -> None:
-    asked = "inspect-grad --model conv2 --batch-size 2 --gradcheck --samples 1 --json"
-    document = run(*asked.split()).document
+    asked = "inspect-grad --model conv2 --batch-size 2 --gradcheck --samples 1"
+    outcome = run(*asked.split(), "--precision", "bf16", "--json")
+    assert "--precision is not used: the check computes in float64" in outcome.err
+    document = outcome.document
     assert document["worst_error"] < document["tolerance"]
     assert {one["name"] for one in document["parameters"]} >= {"conv1.weight", "fc2.bias"}
+    assert "images of digits, float64 on cpu" in run(*asked.split()).err
 
 
 def test_a_gradient_longer_than_any_file_name(run: Run, tmp_path: Path) -> None:

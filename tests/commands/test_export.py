@@ -182,6 +182,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(run: Run, copy: Path) -> Non
         (["--out", "net"], 2, "no format has this suffix"),
         (["--out", "net.onnx", "--format", "torch"], 2, "contradict each other"),
         (["--dataset", "digits"], 2, "--dataset has no effect without --verify"),
+        (["--data-dir", "data"], 2, "--data-dir has no effect without --verify"),
         (
             ["--format", "safetensors", "--batch-size", "2"],
             2,

@@ -155,14 +155,24 @@ def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
     assert "0002-digits-conv2: the run has not finished an epoch yet" in outcome.err
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_options_without_effect_are_reported(run: Run, copy: Path, several: bool) -> None:
-    runs = [copy, copy] if several else [copy, "--only", "curves"]
-    given = ("--model", "nowhere.py:Net", "--device", "cpu", "--image", "3")
-    outcome = run("plot", *runs, *given, "--format", "png")
+@pytest.mark.parametrize(
+    ("more", "given", "said"),
+    [
+        (["--only", "curves"], "--model nowhere.py:Net --device cpu --image 3", "curves"),
+        ([""], "--model nowhere.py:Net --device cpu --image 3", "curves"),
+        (["--only", "filters,curves"], "--dataset digits --image 3", "filters and curves"),
+        (["--only", "confusion"], "--image 3", "confusion"),
+    ],
+)
+def test_options_without_effect_are_reported(
+    run: Run, copy: Path, more: list[str], given: str, said: str
+) -> None:
+    words = ["plot", copy, *(word or copy for word in more), "--format", "png"]
+    outcome = run(*words, *given.split())
     assert outcome.code == 0, outcome.err
-    assert "--model, --device, --image: not used, since curves need no network" in outcome.err
-    assert "not used" not in run("plot", *runs, "--format", "png").err
+    flags = ", ".join(word for word in given.split() if word.startswith("--"))
+    assert f"{flags}: not used to draw {said}" in outcome.err
+    assert "not used" not in run(*words).err
 
 
 def test_a_checkpoint_file_has_the_curves_up_to_it(run: Run, copy: Path) -> None:

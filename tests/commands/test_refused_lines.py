@@ -62,6 +62,9 @@ REFUSED = [
         for option in ("--dry-run", "--resume x", "--tensorboard", "--logger x", "--dump-grad 1")
     ),
     ("train --find-lr --logger mlflow", 2, "--find-lr and --logger contradict each other"),
+    ("train --find-lr --early-stopping 2", 2, "--find-lr and --early-stopping contradict"),
+    ("train --verify-resume --max-time 9", 2, "--verify-resume and --max-time contradict"),
+    ("train --rank-timeout 9", 2, "--rank-timeout has no effect without --nproc or torchrun"),
     *(
         (f"{command} --logger {name}", 2, f"--logger {name}: no such logger\n{hint}")
         for command in ("train", "sweep --seeds 2")
@@ -87,6 +90,13 @@ REFUSED = [
     (f"eval --batch-size {2**63}", 2, "--batch-size: should be a whole number from 1"),
     ("eval --normalise imagenet", 2, "--normalise: 'imagenet' is not a normalisation"),
     ("eval --open", 2, "--open has no effect without --out"),
+    *(
+        (f"{command} {flag}", 2, f"{flag} has no effect without --out")
+        for command in ("eval", "bench", "data show digits")
+        for flag in ("--dark", "--light")
+    ),
+    ("inspect-grad --dark --format json", 2, "--dark has no effect on --format json"),
+    ("inspect-grad --gradcheck --dark", 2, "--gradcheck and --dark contradict each other"),
     ("eval --split all", 2, "test, val, train"),
     ("predict", 2, "IMAGE"),
     ("predict a.png --json --csv", 2, "--json and --csv contradict each other"),
@@ -101,10 +111,11 @@ REFUSED = [
         for option in (
             *("--device cpu", "--precision bf16", "--no-deterministic", "--dataset digits"),
             *("--model conv2", "--split val", "--batch-size 3", "--indices 3", "--eval"),
-            "--normalise none",
+            *("--normalise none", "--data-dir x"),
         )
     ),
     ("inspect-grad --expr x*y --at x=1", 2, "--at y=2 in mnist inspect-grad"),
+    ("inspect-grad --expr x*2 --at x=1 --const x=3", 2, "x has two values\n"),
     (f"{FORMULA} --grad 1e39", 2, "the gradient holds a number too large for float32"),
     (f"{FORMULA} --grad '[1, true]'", 2, "the gradient holds true, which is not a number"),
     (f"{FORMULA} --grad 12.pt", 2, "the gradient 12.pt is neither ones"),

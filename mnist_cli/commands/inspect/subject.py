@@ -39,8 +39,11 @@ class Asked:
         )
         return make_dump(other.opened(quiet=True)).graph
 
-    def opened(self, *, quiet: bool) -> BatchLoss:
-        """The network and its batch; prints what the user should know of them."""
+    def opened(self, *, quiet: bool, computed: str = "") -> BatchLoss:
+        """The network and its batch; prints what the user should know of them.
+
+        ``computed`` is the precision, if it is not the batch's.
+        """
         found = self._found()
         batch = open_batch(self.request, found)
         if found is None:
@@ -50,7 +53,7 @@ class Asked:
         for text in batch.notes:
             warn(text)
         if not quiet:
-            note(batch.describe())
+            note(batch.describe(computed))
             if found is not None:
                 note_foreign(found)
         return batch
