@@ -164,7 +164,7 @@ def dump(
     shown, whole = view.of(made.graph)
     findings = made.findings_in(view.module or "")
     if not as_json:
-        if "text" in formats and not quiet:
+        if "text" in formats and not (quiet and len(formats) > 1):
             report.print_dump(
                 shown,
                 findings,
