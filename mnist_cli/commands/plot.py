@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +17,6 @@ from mnist_cli.options.contradictions import Excludes
 
 ON_REQUEST = ("embedding",)
 """Pictures that take longer than all others together: t-SNE."""
-
-USERS = {
-    "--image": {"activations", "saliency"},
-    "--dataset": {"activations", "saliency", "maximised", "confusion", "mistakes", "embedding"},
-}
-"""By option, the pictures that it has an effect on; other options have one on all of the network's."""
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -115,13 +108,19 @@ def plot(
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
     from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, warn
-    from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay
+    from mnist_cli.report.plot_pictures import (
+        OF_RUN,
+        draw,
+        draw_overlay,
+        options_without_effect,
+    )
     from mnist_cli.report.plots import print_pictures
 
     needs_network = not OF_RUN.keys() >= set(names)
     of_network = {"--model": model, "--device": device, "--normalise": normalise}
     given = {**of_network, "--dataset": dataset, "--image": image or None}
-    _warn_of_unused(names, set(PICTURES) - set(OF_RUN), given)
+    if unused := options_without_effect(names, given):
+        warn(f"{', '.join(unused)}: not used to draw {' and '.join(names)}")
     views = None
     if targets and several:
         _check_overlay(names)
@@ -175,19 +174,6 @@ def _chosen(
         [name for name in names if name not in ON_REQUEST],
         {name: f"{reason} {name}." for name in ON_REQUEST},
     )
-
-
-def _warn_of_unused(names: list[str], of_network: set[str], given: Mapping[str, object]) -> None:
-    from mnist_cli.report.console import warn
-
-    drawn = set(names)
-    unused = [
-        flag
-        for flag, value in given.items()
-        if value is not None and drawn.isdisjoint(USERS.get(flag, of_network))
-    ]
-    if unused:
-        warn(f"{', '.join(unused)}: not used to draw {' and '.join(names)}")
 
 
 def _check_overlay(names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -318,3 +318,18 @@ OF_NETWORK: Mapping[str, Callable[[NetworkViews, Paths], Preview]] = {
     "mistakes": _mistakes,
     "embedding": _embedding,
 }
+
+USERS: Mapping[str, Set[str]] = {
+    "--image": {"activations", "saliency"},
+    "--dataset": OF_NETWORK.keys() - {"filters"},
+}
+"""By option, the plots that it has an effect on; other options have one on all of a network."""
+
+
+def options_without_effect(names: Sequence[str], given: Mapping[str, object]) -> list[str]:
+    """Those of the given options, by flag, that no plot of these names uses; None is not given."""
+    return [
+        flag
+        for flag, value in given.items()
+        if value is not None and USERS.get(flag, OF_NETWORK.keys()).isdisjoint(names)
+    ]
