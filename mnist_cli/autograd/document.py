@@ -32,7 +32,7 @@ from mnist_cli.autograd.order import dependencies
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-_AGAIN = "Dump the graph again with this program; documents are not meant to be edited by hand."
+_AGAIN = "Name a graph.json of this program; if it was edited or cut, dump the graph again."
 RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unreadable", "modules")
 """Keys of the document that no ``context`` may use."""
 
@@ -205,7 +205,7 @@ def load(path: str | os.PathLike[str]) -> GradGraph:
         return loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(
-            f"cannot read the dump {path}: {error.strerror}", "Name a graph.json."
+            f"cannot read the dump {path}: {error.strerror}", "Name a graph.json that you may read."
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a gradient graph: not text", _AGAIN) from error

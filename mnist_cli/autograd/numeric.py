@@ -155,14 +155,18 @@ def _is_checked(name: str, leaf: object) -> bool:
 
 def _check_leaves(leaves: Mapping[str, Tensor]) -> None:
     if not leaves:
-        raise UsageError("no parameter requires a gradient", "Set requires_grad on one.")
+        raise UsageError("no parameter requires a gradient", "Call requires_grad_() on one.")
     for name, leaf in leaves.items():
         _require_float64(name, leaf, "Convert the model and its input first: model.double().")
         strided = leaf.layout == torch.strided and not (leaf.is_nested or leaf.is_conj())
         if without_values(leaf) or not strided or 0 in leaf.stride():
+            dense = "to_padded_tensor(0)" if leaf.is_nested else "to_dense().clone()"
             raise UsageError(
                 f"the entries of {name} cannot be changed one at a time, as differences need",
-                "Check a dense copy: name.detach().to_dense().clone().requires_grad_().",
+                "Give it values, on a CPU or a GPU."
+                if without_values(leaf)
+                else "Check a dense copy, and compute the loss from it: "
+                f"{name}.detach().{dense}.requires_grad_().",
             )
 
 
@@ -181,7 +185,9 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
             "the loss depends on none of the parameters",
             "Compute it from them, without detach() or no_grad().",
         )
-    _require_float64("the loss", value, "Compute it in float64: without float() and the like.")
+    _require_float64(
+        "the loss", value, "Compute it in float64, without conversions such as float()."
+    )
     if not value.isfinite():
         raise NonFiniteError(
             f"the loss is {value.item()}: differences cannot check it",
