@@ -23,7 +23,7 @@ from mnist_cli.errors import OwnCodeError, UsageError
 
 MAX_BYTES = 1 << 24  # more than the source of any network
 IMPORTING = "cannot be imported"
-_YOURS = "Name yours, as in path/to/net.py:Net."
+_YOURS = "Name the file of your network, as in path/to/net.py:Net."
 _RUN: dict[Path, str] = {}
 """The files that have been run, with their SHA-256 at that time."""
 _RUNNING: set[Path] = set()
@@ -153,9 +153,12 @@ def _compiled(source: bytes, path: Path) -> Any:
         return compile(source, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").strip()
+        place, way_out = f"{path.name}, line {error.lineno}", "correct that line"
+        if not error.lineno:
+            place, way_out = path.name, "save it as UTF-8 text"
         raise UsageError(
-            f"{path.name}, line {error.lineno}: {error.msg}" + (f": {line:.120}" if line else ""),
-            "Python cannot read the file; correct that line.",
+            f"{place}: {error.msg}" + (f": {line:.120}" if line else ""),
+            f"Python cannot read the file; {way_out}.",
         ) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"{path} is not readable Python: {error}", _YOURS) from error

@@ -158,6 +158,7 @@ def test_a_lazy_layer_that_never_runs_is_named(tmp_path: Path) -> None:
     ("source", "words"),
     [
         ("class Net(:\n", ["net.py, line 1", "invalid syntax", "class Net(:"]),
+        ("x = 1\0\n", ["net.py", "null bytes"]),
         ("import no_such_module_here\n", ["cannot be imported", "line 1", "ModuleNotFoundError"]),
         ("exit(3)\n", ["cannot be imported", "SystemExit: 3"]),
         ("raise ValueError('two lines:\\n  the cause')\n", ["ValueError: two lines: the cause"]),
