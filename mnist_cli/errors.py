@@ -51,8 +51,8 @@ class ExportMismatch(NumericsError):
 class DamagedError(DataError):
     """A file of data is cut off, or its parts contradict each other."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "Download it again, or write it again.")
+    def __init__(self, message: str, hint: str = "Download it again, or write it again.") -> None:
+        super().__init__(message, hint)
 
 
 class OutOfMemory(MnistError):

@@ -160,7 +160,8 @@ def class_name(network: type) -> ModelName:
     label = network.__qualname__
     if not issubclass(network, nn.Module):
         raise UsageError(
-            f"{label} is not a subclass of torch.nn.Module", "Give the class of a network."
+            f"{label} is not a subclass of torch.nn.Module",
+            "Derive it from torch.nn.Module, or give a network's name.",
         )
     file = getattr(sys.modules.get(network.__module__), "__file__", None)
     home = sys.modules.get(network.__module__)

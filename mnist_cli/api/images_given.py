@@ -225,7 +225,9 @@ def _array(given: Any, source: str) -> npt.NDArray[Any]:
                 given = given.float()
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{source} is not an array of numbers: {error!s:.120}", _LEVELS) from error
+        raise UsageError(
+            f"{source} is not an array of numbers: {error!s:.120}", f"{FORMS}."
+        ) from error
     if array.dtype.kind not in "biuf":
         raise UsageError(
             f"{source} is an array of {array.dtype}, not of grey levels",

@@ -234,7 +234,7 @@ def list_runs(runs: str | os.PathLike[str] = RUNS) -> Runs:
     except OSError as error:
         raise CheckpointError(
             f"cannot look for runs in {root}: {error.strerror}",
-            "Give the folder that holds the runs.",
+            "Give a folder of runs that you may read.",
         ) from error
     hidden = (listing.UNREADABLE, listing.FOREIGN)
     return Runs(

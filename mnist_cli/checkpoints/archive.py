@@ -37,7 +37,7 @@ from mnist_cli.errors import CheckpointError
 MAX_BYTES = 216 << 20
 _RESAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
 _AGAIN = "Copy or download it again."
-_OTHER = "Name a run, or the file of a checkpoint."
+_OTHER = "Name a run or a checkpoint that you may read."
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x01-\x05]|[(}\]cLI]")
 
@@ -110,7 +110,8 @@ def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut,
         raise CheckpointError(f"{path} is refused: {error}", hint) from error
     except MemoryError as error:
         raise CheckpointError(
-            f"{path} needs more memory than is available", "Free some memory."
+            f"{path} needs more memory than is available",
+            "Close other programs, or use a machine with more memory.",
         ) from error
 
 

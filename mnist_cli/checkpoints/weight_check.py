@@ -138,7 +138,7 @@ def _hint(expected: Weights, weights: Weights) -> str:
     shapes, others = ({k: w.shape for k, w in one.items()} for one in (expected, weights))
     if shapes == others:
         return "Save the weights in the types of the network, such as w.float()."
-    return "Name its network, or another checkpoint."
+    return "If it holds another network, name that one; otherwise use another checkpoint."
 
 
 def dtype_name(tensor: Tensor) -> str:

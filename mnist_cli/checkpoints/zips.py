@@ -88,7 +88,7 @@ def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     if min((entry.header_offset for entry in entries), default=0):
         raise Unacceptable(
             "it is damaged, or holds several zips: its first entry is not at its beginning",
-            DISTRIBUTED,
+            f"Copy or download it again. {DISTRIBUTED}",
         )
     if sum(entry.file_size for entry in entries) > size:
         raise Unacceptable("it is damaged: its entries claim more bytes than the file has")

@@ -46,9 +46,7 @@ PlotsFlag = Annotated[
 ]
 
 
-RULES = (
-    Needs(("open_plots", "dark"), ("plots",), "Add --out DIR, which writes pictures to show."),
-)
+RULES = (Needs(("open_plots", "dark"), ("plots",), "Add --out DIR, which writes the pictures."),)
 
 
 @options.with_figures

@@ -109,7 +109,7 @@ def _refuse_options_before(context: typer.Context) -> None:
         )
 
 
-_FOLDER = "Give the folder of the runs."
+_FOLDER = "Give a folder of runs that you may read."
 
 
 def _list(root: Path) -> list[RunRecord]:

@@ -117,7 +117,7 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
     except OSError as error:
         raise UsageError(
             f"cannot read the configuration {path}: {error.strerror}",
-            "Name a preset or a TOML file.",
+            "Name a preset, or a TOML file that you may read.",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
@@ -177,7 +177,8 @@ def find_config(name: str, place: str = "--config") -> Path:
             return presets_dir() / f"{name.lower()}.toml"
     except OSError as error:  # a folder that may not be read
         raise UsageError(
-            f"{place} {name}: cannot be read: {error.strerror}", "Name a preset or a TOML file."
+            f"{place} {name}: cannot be read: {error.strerror}",
+            "Name a preset, or a TOML file that you may read.",
         ) from error
     raise UsageError(
         f"{place} {name}: no preset of that name and no such file",

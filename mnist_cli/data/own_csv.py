@@ -35,7 +35,7 @@ MOST_COLUMNS = LARGEST**2 + 3
 """Maximum number of columns: the pixels of an image, a label, a counter, and an empty one."""
 
 _DELIMITERS = (",", ";", "\t")
-_HINT = "Write it again, with one image in each line."
+_HINT = "Write it again as UTF-8, with one image in each line."
 _WORDS = "The first label is a word, so each label must be a word or a whole number."
 
 

@@ -42,7 +42,7 @@ def check_count(root: Path, count: int) -> None:
     if count > MAX_IMAGES:
         raise DataError(
             f"{root} has more than the {MAX_IMAGES:,} images that are supported",
-            "Use a part of them.",
+            "Leave out some of them.",
         )
 
 
@@ -59,7 +59,8 @@ def check_ratio(where: str, unpacked: int, packed: int) -> None:
     """
     if unpacked > max(_SMALL, MAX_RATIO * packed):
         raise DamagedError(
-            f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many"
+            f"{where}: {packed:,} compressed bytes unpack to more than {MAX_RATIO} times as many",
+            "Download it again, or write it without compression.",
         )
 
 

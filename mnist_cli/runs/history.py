@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from mnist_cli.errors import CheckpointError
 from mnist_cli.runs.directory import RunDirectory
 from mnist_cli.runs.results import EPOCH, STEP, EpochResult, StepRow
 
-_INSTEAD = "`mnist plot RUN/last.pt` draws what the checkpoint holds."
 GARBLED = (LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -30,7 +30,7 @@ def read_metrics(run: RunDirectory) -> Metrics:
     """
     path = run.metrics
     if path.exists() and not path.is_file():
-        raise CheckpointError(f"cannot read {path}: it is not a file", _INSTEAD)
+        raise CheckpointError(f"cannot read {path}: it is not a file", _instead(path))
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors add the mark
     except FileNotFoundError as error:
@@ -39,12 +39,17 @@ def read_metrics(run: RunDirectory) -> Metrics:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise CheckpointError(f"cannot read {path}: {reason}", _INSTEAD) from error
+        raise CheckpointError(f"cannot read {path}: {reason}", _instead(path)) from error
     rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line]
     return Metrics(
         tuple(row for row in rows if isinstance(row, EpochResult)),
         tuple(row for row in rows if isinstance(row, StepRow)),
     )
+
+
+def _instead(metrics: Path) -> str:
+    checkpoint = shlex.quote(str(metrics.with_name("last.pt")))
+    return f"`mnist plot {checkpoint}` draws what the checkpoint holds."
 
 
 def _row(path: Path, number: int, line: str) -> EpochResult | StepRow:
@@ -61,5 +66,5 @@ def _row(path: Path, number: int, line: str) -> EpochResult | StepRow:
     except GARBLED as error:
         raise CheckpointError(
             f"{path}, line {number}, is not {what}: {error!r:.100}",
-            _INSTEAD,
+            _instead(path),
         ) from error

@@ -262,7 +262,7 @@ def run_folder(target: Path, root: Path) -> Path:
     try:
         folder = find_run(target, root)
     except OSError as error:
-        raise CheckpointError(f"no run {target}: {error.strerror}", _NAMING) from error
+        raise CheckpointError(f"cannot read the run {target}: {error.strerror}", _NAMING) from error
     if folder is None:
         raise CheckpointError(f"no such run: {target}", f"{_NAMING} {known_runs(root)}")
     return folder

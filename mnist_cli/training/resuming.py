@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -87,12 +88,14 @@ def _file_of(target: Path | None, runs: Path) -> Path:
         raise CheckpointError(f"no checkpoint or run {target}", directory.known_runs(runs))
     if folder is None:
         return target
-    path = RunDirectory(folder).last
-    if path.is_file():
-        return path
+    run = RunDirectory(folder)
+    if run.last.is_file():
+        return run.last
     raise CheckpointError(
         f"the run {folder} has no last.pt to resume from",
-        "Name another run, or a file of a checkpoint.",
+        f"Name its best checkpoint: {shlex.quote(str(run.best))}"
+        if run.best.is_file()
+        else "Name another run, or the file of a checkpoint.",
     )
 
 

@@ -98,7 +98,7 @@ def _read_bytes(path: str) -> bytes:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             if not is_there(Path(path)):
-                raise DataError(f"the picture {path} does not exist", _NAME)
+                raise DataError(f"the picture {path} does not exist", "Check its path.")
             if not is_regular(Path(path)):
                 raise DataError(
                     f"{path} is not a regular file, but a folder, a pipe or a device",
@@ -122,7 +122,7 @@ def decode(data: bytes, name: str) -> Picture:
         DataError: the bytes are not a picture, damaged, or too large.
     """
     if not data:
-        raise DataError(f"{name} is empty", "Save it again.")
+        raise DataError(f"{name} is empty", "Save or download it again.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -292,7 +292,7 @@ def test_memory_that_runs_out_is_not_blamed_on_the_file(
 
     monkeypatch.setattr(place, fail)
     with pytest.raises(
-        CheckpointError, match=r"needs more memory than is available\nFree some memory\.$"
+        CheckpointError, match=r"needs more memory than is available\nClose other programs"
     ):
         load(tmp_path, GOOD)
 

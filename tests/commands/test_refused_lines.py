@@ -145,7 +145,7 @@ REFUSED = [
     ("data fetch ./mine", 2, "only known data sets can be downloaded\nChoose one of mnist, "),
     ("data convert ./mine --out x", 3, "mine does not exist\nName a folder that holds"),
     # mnist runs
-    ("runs --runs nowhere", 2, "--runs nowhere: the folder does not exist\nGive the folder"),
+    ("runs --runs nowhere", 2, "--runs nowhere: the folder does not exist\nGive a folder"),
     # mnist bench
     ("bench fast:0", 2, "number of runs"),
     ("bench fast:x", 2, "number of runs"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -153,6 +154,15 @@ def test_resume_refuses_what_would_change_the_meaning(run: Run, trained: Path) -
         assert outcome.code == 2
         assert outcome.err.startswith(f"error: {flags[0]}")
     assert run("train", "--resume", "nothing").code == 4
+
+
+def test_a_run_without_last_pt_names_its_best_checkpoint(run: Run, trained: Path) -> None:
+    copy = shutil.copytree(trained, Path("0001-copy"))
+    (copy / "last.pt").unlink()
+    outcome = run("train", "--resume", copy)
+    assert outcome.code == 4
+    assert outcome.err.endswith(f"Name its best checkpoint: {copy}/best.pt\n")
+    assert run("train", "--resume", copy / "best.pt").code == 0
 
 
 def test_a_run_starts_from_another_ones_weights(run: Run, trained: Path) -> None:
