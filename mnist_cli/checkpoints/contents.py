@@ -20,7 +20,7 @@ INNER_FILE = "tensor in a file of its own"
 """Names a tensor that is left out: pickle.dump wrote it."""
 DISTRIBUTED = (
     "If it belongs to a distributed checkpoint whose source you trust, convert the folder: python -m "
-    "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt."
+    "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt"
 )
 
 Container = Literal["zip", "stream", "tar", "pickle", "safetensors"]

@@ -66,8 +66,9 @@ _LOAD = (
     "torch.save(model.state_dict(), 'weights.pt')."
 )
 _DISTRIBUTED = (
-    "In the program that wrote it, save whole tensors: torch.save({name: t.full_tensor() for name, "
-    f"t in model.state_dict().items()}}, 'weights.pt'). {DISTRIBUTED}"
+    "In the program that wrote it, save whole tensors: torch.save(get_model_state_dict(model, options="
+    "StateDictOptions(full_state_dict=True)), 'weights.pt'), with both names from "
+    f"torch.distributed.checkpoint.state_dict. {DISTRIBUTED}"
 )
 
 

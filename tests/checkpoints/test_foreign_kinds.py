@@ -167,7 +167,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "its metadata": (
         lambda: b"ctorch.distributed.checkpoint.metadata\nMetadata\n.",
         "which could run code",
-        "full_tensor()",
+        "full_state_dict=True",
     ),
     "weights from pickle.dump": (
         lambda: pickle.dumps({"a": torch.ones(2)}),
