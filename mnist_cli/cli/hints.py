@@ -209,7 +209,7 @@ def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str
     if meant:
         return f"Did you mean {meant[0]} {first}?"
     single = [one for one in command.params if one.param_type_name == "argument" and one.nargs == 1]
-    return f"Give one {single[0].metavar} only." if single else ""
+    return f"Give only one {single[0].metavar}." if single else ""
 
 
 def _options_for(word: str) -> list[str]:

@@ -333,7 +333,7 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
     except OSError as error:
         raise CheckpointError(
             f"cannot look for a checkpoint in {target or root}: {error.strerror}",
-            "Name a run, or the file of a checkpoint.",
+            "Name a run or a checkpoint that you may read.",
         ) from error
     raise CheckpointError(
         f"no checkpoint or run {target}",
