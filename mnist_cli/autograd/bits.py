@@ -1,6 +1,6 @@
 """The entries of tensors of every kind, their bits, and whether they are finite.
 
-Signed zeros and NaN patterns are bits too. Knows tensors only.
+Signed zeros and NaN patterns differ in their bits. Knows tensors only.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def call(
 
 
 def _call_custom(node: Node, grads: Grads) -> Grads:
-    """``apply`` returns one for every argument of forward; edges exist for its tensors only."""
+    """``apply`` returns a gradient per argument of forward; edges exist for its tensors only."""
     answer = node.apply(*grads)  # type: ignore[attr-defined]
     answers = answer if isinstance(answer, tuple) else (answer,)
     needs = node.needs_input_grad  # type: ignore[attr-defined]

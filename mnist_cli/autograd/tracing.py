@@ -31,7 +31,7 @@ class ModuleTrace:
 
     A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
     by the place of the call, without the calls in it. Only one thread is seen, since each has its
-    own counter: the one that made the trace, or the first that calls if that one never does. A
+    own counter: the one that made the trace, or the first that calls if that one makes no call. A
     segment that is recomputed in backward does not count as a call.
     """
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 UNLIMITED = 1 << 60
-"""A limit of at least this many bytes is none: version 1 writes the largest multiple of a page."""
+"""A limit of at least this many bytes means none: version 1 writes the largest multiple of a page."""
 
 
 def cores() -> int:

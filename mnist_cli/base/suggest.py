@@ -98,7 +98,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word for another program's, or with nearly the same spelling; empty if none.
+    """The known word for another program's word, or one spelled nearly the same; empty if none.
 
     Case, leading dashes, and whether words are joined by ``-`` or ``_`` make no difference.
     """

@@ -194,7 +194,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """Let no closed stream, and no character that it cannot encode, end the program."""
+    """Keep a closed stream, or a character that it cannot encode, from ending the program."""
     # A file opened while descriptor 1 is closed would become stdout, and be written into.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

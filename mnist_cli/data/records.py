@@ -17,7 +17,7 @@ MAX_IMAGES = 1_000_000
 
 
 UNREADABLE = "Name a file or folder that you may read."
-"""The hint at a failure of the system."""
+"""The hint of an error of the operating system."""
 
 
 def check_equal(images: object, count: int, labels: object, labelled: int) -> None:

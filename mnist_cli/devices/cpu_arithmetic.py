@@ -1,7 +1,7 @@
 """How a CPU rounds, as a fingerprint.
 
 The order of a sum depends on the processor's instructions and on settings such as ``MKL_CBWR``,
-``ONEDNN_MAX_CPU_ISA`` and ``torch.backends.mkldnn.enabled``. A processor's name tells too little:
+``ONEDNN_MAX_CPU_ISA`` and ``torch.backends.mkldnn.enabled``. A processor's name is not enough:
 virtual machines hide it.
 """
 

@@ -323,11 +323,11 @@ USERS: Mapping[str, Set[str]] = {
     "--image": {"activations", "saliency"},
     "--dataset": OF_NETWORK.keys() - {"filters"},
 }
-"""By option, the plots that it has an effect on; other options have one on all of a network."""
+"""By option, the plots that it affects; other options affect all plots of a network."""
 
 
 def options_without_effect(names: Sequence[str], given: Mapping[str, object]) -> list[str]:
-    """Those of the given options, by flag, that no plot of these names uses; None is not given."""
+    """The given options, by flag, that none of these plots uses; None means not given."""
     return [
         flag
         for flag, value in given.items()

@@ -14,7 +14,7 @@ from mnist_cli.vision.ink import Mask
 CONNECTED = np.ones((3, 3))
 MOST_PIECES = 20_000
 CLEANER = "Crop the picture to the digits; they must stand out from their paper."
-"""The hint at a picture in which no digits are found."""
+"""The hint for a picture in which no digits are found."""
 ALIKE = (0.6, 1.5)
 """Range of the heights of digits on one picture, as shares of the usual height."""
 

@@ -253,4 +253,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: a drawing sends twenty questions per second."""
+        """Log nothing: a drawing sends twenty requests per second."""

@@ -14,7 +14,7 @@ from mnist_cli.devices.cpu_arithmetic import fingerprint
 PRINT = "import torch; from mnist_cli.devices.cpu_arithmetic import fingerprint as f; print(f({}))"
 
 
-def test_threads_do_not_change_it_and_stay() -> None:
+def test_it_does_not_depend_on_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     found = set()
     for threads in (1, 2, 3):
