@@ -48,8 +48,11 @@ def read_metrics(run: RunDirectory) -> Metrics:
 
 
 def _instead(metrics: Path) -> str:
-    checkpoint = shlex.quote(str(metrics.with_name("last.pt")))
-    return f"`mnist plot {checkpoint}` draws what the checkpoint holds."
+    run = RunDirectory(metrics.parent)
+    found = [one for one in (run.last, run.best) if one.is_file()]
+    if not found:
+        return "Name another run."
+    return f"`mnist plot {shlex.quote(str(found[0]))}` draws what the checkpoint holds."
 
 
 def _row(path: Path, number: int, line: str) -> EpochResult | StepRow:
