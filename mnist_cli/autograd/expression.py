@@ -155,9 +155,7 @@ def _parse(text: str) -> ast.Expression:
             warnings.simplefilter("ignore")
             return ast.parse(text, mode="eval")
     except UnicodeError as error:
-        raise UsageError(
-            "the expression has a byte that is not UTF-8", "Write ASCII, such as x * y."
-        ) from error
+        raise UsageError("the expression is not UTF-8", "Write ASCII, such as x * y.") from error
     except SyntaxError as error:
         if "too many nested" in error.msg:
             raise _too_deep() from error

@@ -153,13 +153,10 @@ def _compiled(source: bytes, path: Path) -> Any:
         return compile(source, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").strip()
-        place, way_out = f"{path.name}, line {error.lineno}", "correct that line"
-        if not error.lineno:
-            place, way_out = path.name, "save it as UTF-8 text"
-        raise UsageError(
-            f"{place}: {error.msg}" + (f": {line:.120}" if line else ""),
-            f"Python cannot read the file; {way_out}.",
-        ) from error
+        place = f", line {error.lineno}" if error.lineno else ""
+        hint = "Correct that line." if place else "Save the file as UTF-8 text."
+        what = f"{path.name}{place}: {error.msg}" + (f": {line:.120}" if line else "")
+        raise UsageError(what, hint) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"{path} is not readable Python: {error}", _YOURS) from error
 
