@@ -240,11 +240,14 @@ def _kinds_of(kind: type) -> set[type]:
 def _objects(kinds: set[type]) -> list[Any]:
     """All objects of some classes that Python knows.
 
+    An object refers to its class. Other objects are not compared: a metaclass may define ``__eq__``.
+
     One call in C: no other thread runs before all others are let go. A tuple that another thread
     is building, and that somebody holds, fails there with a SystemError. Nothing that exists
     before the call holds an object after it: it is among the objects, so that would be a cycle.
     """
-    every = chain(chain.from_iterable(map(gc.get_objects, (None,))), (None,))
+    referrers = map(gc.get_referrers, *((kind,) for kind in kinds))
+    every = chain(chain.from_iterable(referrers), (None,))
     wanted = map(itemgetter(1), filterfalse(kinds.isdisjoint, groupby(every, type)))
     collects = gc.isenabled()
     gc.disable()

@@ -582,6 +582,33 @@ def test_nothing_outlives_an_inspection_while_the_garbage_collector_is_off() -> 
         gc.enable()
 
 
+class _Alike(type):
+    """Classes that equal everything, and that have no hash."""
+
+    def __eq__(cls, other: object) -> bool:
+        return True
+
+
+class _Unordered(type):
+    def __eq__(cls, other: object) -> bool:
+        raise ValueError("compared")
+
+    __hash__ = type.__hash__
+
+
+def test_classes_with_an_equality_of_their_own_hide_no_tensor_and_cause_no_error() -> None:
+    kinds: list[Any] = [_Alike("Alike", (), {}), _Unordered("Unordered", (), {})]
+    x = torch.ones(3, requires_grad=True)
+    odd, kept = [], []
+    for _ in range(20):
+        odd += [kind() for kind in kinds]
+        kept.append(x.sin())
+        kept[-1].retain_grad()
+    record(walk(torch.stack(kept).sum()))
+    assert all(one.grad is None for one in kept)
+    assert len(odd) == 40
+
+
 def test_recordings_in_several_threads_wait_for_each_other() -> None:
     model = nn.Sequential(*[nn.Linear(20, 20) for _ in range(20)])
     expected: list[Tensor] = []
