@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Annotated, Any
 
 from mnist_cli.autograd.brief import shortened, sizes
@@ -331,7 +332,7 @@ def check_graphs(*given: object) -> None:
         check_kind(one, GradGraph, "inspect(loss, model).graph is one")
 
 
-def check_counts(**counts: int) -> None:
+def check_counts(**counts: object) -> None:
     """Check that arguments are whole numbers above 0.
 
     Raises:
@@ -339,7 +340,7 @@ def check_counts(**counts: int) -> None:
         TypeError: one is not a whole number.
     """
     for name, value in counts.items():
-        if not isinstance(value, int):
+        if not isinstance(value, Integral):  # NumPy's too
             raise TypeError(f"{name} must be a whole number, not a {type(value).__name__}")
         if value < 1:
             raise UsageError(f"{name} is {value}", "The least is 1.")

@@ -158,8 +158,7 @@ def _check_leaves(leaves: Mapping[str, Tensor]) -> None:
         raise UsageError("no parameter requires a gradient", "Call requires_grad_() on one.")
     for name, leaf in leaves.items():
         _require_float64(name, leaf, "Convert the model and its input first: model.double().")
-        strided = leaf.layout == torch.strided and not (leaf.is_nested or leaf.is_conj())
-        if without_values(leaf) or not strided or 0 in leaf.stride():
+        if without_values(leaf) or not _is_plain(leaf):
             dense = "to_padded_tensor(0)" if leaf.is_nested else "to_dense().clone()"
             raise UsageError(
                 f"the entries of {name} cannot be changed one at a time, as differences need",
@@ -168,6 +167,13 @@ def _check_leaves(leaves: Mapping[str, Tensor]) -> None:
                 else "Check a dense copy, and compute the loss from it: "
                 f"{name}.detach().{dense}.requires_grad_().",
             )
+
+
+def _is_plain(leaf: Tensor) -> bool:
+    """Whether each entry has a place of its own in memory."""
+    if leaf.layout != torch.strided or leaf.is_nested or leaf.is_conj():
+        return False
+    return all(size == 1 or step for size, step in zip(leaf.shape, leaf.stride(), strict=True))
 
 
 def _require_float64(name: str, tensor: Tensor, hint: str) -> None:

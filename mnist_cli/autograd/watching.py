@@ -96,7 +96,7 @@ class Watch:
         scaler: Scaler | None,
     ) -> None:
         self.passes = 0
-        self.records: deque[Record] = deque(maxlen=keep)
+        self.records: deque[Record] = deque(maxlen=int(keep))
         self.problems: list[Problem] = []
         self._model, self._every, self._keep = model, every, keep
         self._on_problem, self._scaler = on_problem, scaler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,6 +103,13 @@ def test_samples_are_chosen_by_the_seed_and_bounded_by_the_size() -> None:
     assert places(1, 6) == places(1, 6)
     assert places(1, 6) != places(2, 6)
     assert len(places(0, 100)) == 20
+
+
+def test_gradcheck_takes_one_entry_of_an_expanded_tensor_and_numpys_whole_numbers() -> None:
+    x = torch.ones((), dtype=torch.float64).expand(1).requires_grad_()
+    assert x.stride() == (0,)
+    (check,) = gradcheck(lambda: (x**2).sum(), {"x": x}, samples=np.int64(2))  # type: ignore[arg-type]
+    assert check.worst_error < 1e-6
 
 
 def test_what_gradcheck_refuses() -> None:

@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -754,3 +755,11 @@ def test_misuse_is_named() -> None:
             watched.__enter__()
         total(other(torch.randn(6, 5))).backward()
     assert sum(hooks(other)) == 0
+
+
+def test_numpys_whole_numbers_are_numbers() -> None:
+    model = nn.Linear(2, 1)
+    with watch(model, every=np.int64(2), keep=np.int64(1)) as watched:  # type: ignore[arg-type]
+        for _ in range(4):
+            model(torch.ones(2)).sum().backward()
+    assert [record.step for record in watched.records] == [2]
