@@ -47,5 +47,5 @@ def _convolved(dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 def _numbers(seed: int, *shape: int) -> Tensor:
     """Fixed numbers from -0.5 to 0.5, float32: fractional parts of multiples of a square root."""
-    count = torch.arange(math.prod(shape), dtype=torch.float64)
+    count = torch.arange(math.prod(shape), dtype=torch.float64, device="cpu")
     return (count * math.sqrt(seed)).frac().sub(0.5).float().view(shape)

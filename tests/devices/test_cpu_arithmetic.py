@@ -25,6 +25,12 @@ def test_it_does_not_depend_on_the_number_of_threads() -> None:
     assert len(found) == 1
 
 
+def test_a_default_device_does_not_change_it() -> None:
+    before = fingerprint(torch.float32)
+    with torch.device("meta"):
+        assert fingerprint(torch.float32) == before
+
+
 def test_a_last_bit_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(torch.float32)
     softmax = torch.Tensor.softmax
