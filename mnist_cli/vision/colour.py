@@ -24,6 +24,8 @@ WIDE = 2.5
 """The smallest width of coloured paper, as a multiple of the width of the dark strokes on it."""
 SMALLEST = 0.03
 """The smallest width of coloured paper, as a share of the picture's shorter side."""
+INSIDE = 0.3
+"""The smallest share of dark strokes on coloured paper; the lines of squared paper go beyond it."""
 
 
 def with_colour(grey: Grey, colour: npt.NDArray[np.uint8] | None) -> Grey:
@@ -57,9 +59,22 @@ def _coloured_paper(coloured: Mask, dark: Mask) -> Mask:
     width = max(WIDE * stroke_width(dark.astype(np.float32)), SMALLEST * min(dark.shape), 3)
     wide = ndimage.grey_opening((coloured | dark).view(np.uint8), round(width))
     areas, _ = ndimage.label(wide)
-    written = np.isin(areas, np.unique(areas[dark])) & (areas > 0)
+    strokes, _ = ndimage.label(dark, structure=np.ones((3, 3)))
+    on_it = dark & (_shares(strokes, areas > 0) >= INSIDE)[strokes]
+    outlined = _shares(areas, ndimage.binary_fill_holes(dark), coloured) > 0.5
+    written = np.isin(areas, np.unique(areas[on_it])) & (areas > 0) & ~outlined[areas]
     pieces, _ = ndimage.label(coloured, structure=np.ones((3, 3)))
     return np.asarray(coloured & np.isin(pieces, np.unique(pieces[written])))
+
+
+def _shares(
+    labels: npt.NDArray[np.int32], mask: Mask, among: Mask | None = None
+) -> npt.NDArray[np.float64]:
+    """By its number, the share of each area, or of its pixels ``among`` some, that is in a mask."""
+    among = np.ones_like(mask) if among is None else among
+    count = int(labels.max()) + 1
+    sizes, inside = (np.bincount(labels[one], minlength=count) for one in (among, among & mask))
+    return np.asarray(inside / np.maximum(sizes, 1))
 
 
 def _difference(levels: Grey, white: Mask) -> Grey:

@@ -260,6 +260,26 @@ def test_a_highlighted_digit_is_found(ink: tuple[int, ...]) -> None:
     assert len(cut_apart(with_colour(read.grey, read.colour)).cuts) == 2
 
 
+@pytest.mark.parametrize("lines", [(150, 150, 150), (60, 60, 60)], ids=["grey", "dark"])
+def test_a_coloured_digit_on_squared_paper_stays_ink(lines: tuple[int, int, int]) -> None:
+    picture = Image.new("RGB", (200, 200), (250, 250, 248))
+    draw = ImageDraw.Draw(picture)
+    draw.line([(60, 50), (140, 50), (90, 150)], fill=(255, 230, 40), width=20)
+    for place in range(10, 200, 20):
+        draw.line((place, 0, place, 200), fill=lines)
+        draw.line((0, place, 200, place), fill=lines)
+    levels = with_colour(np.asarray(picture.convert("L"), np.float32), np.asarray(picture))
+    assert levels[50, 65:140:20].max() <= 150
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_colour_in_an_outline_stays_ink(kind: str) -> None:
+    picture = Image.new("RGB", (200, 200), (250, 250, 248))
+    ImageDraw.Draw(picture).rectangle((85, 40, 115, 160), (255, 230, 40), (0, 0, 0), 3)
+    read = decode(encoded(np.asarray(picture), kind), "it")
+    assert with_colour(read.grey, read.colour)[100, 100] < 150
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_grey_pictures_and_faint_colours_stay_as_they_are(kind: str) -> None:
     noise = np.random.default_rng(0).normal(0, 10, (200, 200, 3))
