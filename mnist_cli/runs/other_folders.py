@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ def explain_no_checkpoint(folder: Path) -> CheckpointError:
             "Pack the folder without compression: "
             + shlex.join(["zip", "-0", "-r", f"{folder.name}.pt", folder.name]),
         )
-    files = list(islice((one for one in folder.rglob("*") if one.is_file()), _LOOKED_AT))
+    files = list(islice(filter(os.path.isfile, folder.rglob("*")), _LOOKED_AT))
     if any(one.suffix == ".distcp" for one in files):
         return CheckpointError(
             f"{folder} is a distributed checkpoint, not a run",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from systems import needs_permissions
+from systems import needs_permissions, needs_posix
 
 from mnist_cli.base.files import host_name, temporary_for
 from mnist_cli.errors import CheckpointError, OutputError, UsageError
@@ -266,9 +266,9 @@ def test_a_missing_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="a-folder is not a run: it has no checkpoint"):
         RunDirectory(other).checkpoint()
     for inner, hint in (
-        ("optimizer.pt", r"Name its file of weights: .*a-folder/optimizer\.pt"),
-        ("pytorch_model.bin", r"Name its file of weights: .*a-folder/pytorch_model\.bin"),
-        ("__0_0.distcp", r"format_utils dcp_to_torch .*a-folder weights\.pt"),
+        ("optimizer.pt", r"Name its file of weights: .*a-folder[/\\]optimizer\.pt"),
+        ("pytorch_model.bin", r"Name its file of weights: .*a-folder[/\\]pytorch_model\.bin"),
+        ("__0_0.distcp", r"format_utils dcp_to_torch .*a-folder'? weights\.pt"),
     ):
         (other / inner).touch()
         with pytest.raises(CheckpointError) as caught:
@@ -281,3 +281,12 @@ def test_a_missing_run_is_reported(tmp_path: Path) -> None:
         find_checkpoint(empty, tmp_path)
     with pytest.raises(CheckpointError, match=r"no checkpoint or run .*gone\.pt"):
         find_checkpoint(tmp_path / "gone.pt", tmp_path)
+
+
+@needs_posix
+def test_a_file_that_cannot_be_looked_at_hides_no_others(tmp_path: Path) -> None:
+    (tmp_path / "unreadable").symlink_to("x" * 300)  # as in a folder without permission
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(CheckpointError, match="is not a run") as caught:
+        find_checkpoint(tmp_path, tmp_path)
+    assert "model.pt" in caught.value.hint
