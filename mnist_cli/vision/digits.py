@@ -16,9 +16,9 @@ from mnist_cli.vision.colour import with_colour
 from mnist_cli.vision.fitting import fit
 from mnist_cli.vision.form import to_form
 from mnist_cli.vision.image_files import ENDINGS, STDIN, Picture, is_picture_name, read_picture
-from mnist_cli.vision.one_digit import cut_digit
 from mnist_cli.vision.pieces import Box
 from mnist_cli.vision.segmenting import LeftOut, Page, cut_apart
+from mnist_cli.vision.sheets import cut_digit
 
 
 @dataclass(frozen=True, eq=False)

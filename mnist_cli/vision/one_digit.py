@@ -5,7 +5,6 @@ All distances are shares of the picture's shorter side, so that they mean the sa
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import TOUCH, Grey, Ink, Mask, find_ink, spans
+from mnist_cli.vision.ink import TOUCH, Grey, Ink, Mask, spans
 from mnist_cli.vision.lines import Line, straight_runs, without
 from mnist_cli.vision.pieces import Box, pieces_of
 from mnist_cli.vision.ruling import FAINT
@@ -58,11 +57,6 @@ GAP = 0.2
 THICKER = 1.8
 """The largest thickness of a part of a broken digit, as a multiple of another part's."""
 
-SHEET = 0.85
-"""The smallest share of its box that a sheet on a desk fills; an ellipse fills less."""
-DRAWN = 0.7
-"""The largest share of its box that a digit's strokes fill, except for an upright 1."""
-
 Labels = npt.NDArray[np.int32]
 
 NOTHING = "nothing is written on it"
@@ -87,34 +81,6 @@ class Piece:
     touches: bool
     frame: bool
     smudge: bool
-
-
-def cut_digit(grey: Grey) -> list[Cut]:
-    """The only digit on grey levels (H, W), 0 to 255; the one on the sheet if that lies on a desk.
-
-    Raises:
-        DataError: nothing is written.
-    """
-    (whole,) = cut_whole(find_ink(grey))
-    box = whole.box
-    with contextlib.suppress(DataError):
-        if _is_sheet(whole.levels > 0.5):
-            (cut,) = cut_whole(find_ink(grey[box.top : box.bottom, box.left : box.right]))
-            sides = cut.box.top, cut.box.left, cut.box.bottom, cut.box.right
-            return [Cut(cut.levels, Box(*np.add(sides, (box.top, box.left) * 2).tolist()))]
-    return [whole]
-
-
-def _is_sheet(mask: Mask) -> bool:
-    """Whether ink is a rectangle with strokes as holes; the holes of a square 0 are rectangles."""
-    filled = ndimage.binary_fill_holes(mask)
-    if filled.mean() < SHEET:
-        return False
-    _, holes = pieces_of(filled & ~mask)
-    return any(
-        one.box.height >= TALL * len(mask) and one.area < DRAWN * one.box.height * one.box.width
-        for one in holes
-    )
 
 
 def cut_whole(ink: Ink) -> list[Cut]:

@@ -228,6 +228,17 @@ def test_a_digit_on_a_sheet_that_lies_on_a_desk(margin: int, desk: int) -> None:
     assert abs(digit.box.height - alone.box.height) <= 2
 
 
+def test_the_hole_of_a_bold_zero_is_no_digit_on_a_sheet() -> None:
+    picture = Image.new("L", (200, 200), 240)
+    draw = ImageDraw.Draw(picture)
+    draw.rounded_rectangle((50, 40, 150, 160), 25, fill=20)
+    draw.ellipse((82, 80, 118, 120), fill=240)
+    draw.polygon([(82, 80), (100, 80), (82, 100)], fill=20)
+    draw.polygon([(118, 120), (100, 120), (118, 100)], fill=20)
+    (digit,) = digits_in(Picture(np.asarray(picture, np.float32), 1.0), "it")
+    assert digit.box.height > 110
+
+
 INKS = {
     "yellow": ((255, 240, 40), (255, 255, 255)),
     "orange on grey": ((255, 140, 0), (150, 150, 150)),
