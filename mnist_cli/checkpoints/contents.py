@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mnist_cli.runs.other_folders import CONVERT
+
 MAX_PLAIN = 1 << 23  # values and characters, each counted every time it is reached
 MAX_DEPTH = 50
 MAX_LEFT_OUT = 100
@@ -19,8 +21,8 @@ NO_MEMORY = "tensor without plain memory"
 INNER_FILE = "tensor in a file of its own"
 """Names a tensor that is left out: pickle.dump wrote it."""
 DISTRIBUTED = (
-    "If it belongs to a distributed checkpoint whose source you trust, convert the folder: python -m "
-    "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt"
+    "If it belongs to a distributed checkpoint whose source you trust, convert the folder: "
+    f"{CONVERT} FOLDER weights.pt"
 )
 
 Container = Literal["zip", "stream", "tar", "pickle", "safetensors"]

@@ -10,6 +10,8 @@ from pathlib import Path
 from mnist_cli.errors import CheckpointError
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
+CONVERT = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
+"""The command that converts a distributed checkpoint; its folder and a file follow."""
 _WEIGHTS = (*CHECKPOINTS, ".bin")
 _LOOKED_AT = 1000
 """Maximum number of files that are looked at."""
@@ -28,8 +30,7 @@ def explain_no_checkpoint(folder: Path) -> CheckpointError:
         return CheckpointError(
             f"{folder} is a distributed checkpoint, not a run",
             "If you trust its source, convert it: "
-            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
-            + shlex.join([str(folder), "weights.pt"]),
+            f"{CONVERT} {shlex.join([str(folder), 'weights.pt'])}",
         )
     weights = [one for one in files if one.suffix.lower() in _WEIGHTS]
     return CheckpointError(
