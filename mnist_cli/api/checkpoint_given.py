@@ -16,6 +16,7 @@ from mnist_cli.config import choices, normalisations
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
+from mnist_cli.runs.directory import find_checkpoint
 
 if TYPE_CHECKING:
     from mnist_cli.inference.opened import DataSource, OpenCheckpoint
@@ -46,8 +47,6 @@ def open_target(
         UsageError: the device is not available.
         CheckpointError: missing, damaged, hostile, or of another network.
     """
-    from mnist_cli.runs.directory import find_checkpoint
-
     path = find_checkpoint(target, runs)  # before torch is imported
     from mnist_cli.checkpoints.checkpoint import read
     from mnist_cli.data.split import Normalisation
@@ -79,8 +78,6 @@ def check_given(what: Any, runs: str | os.PathLike[str]) -> None:
         UsageError: ``what`` is of another type.
         CheckpointError: there is no such checkpoint.
     """
-    from mnist_cli.runs.directory import find_checkpoint
-
     if "torch" not in sys.modules:
         find_checkpoint(None if what is None else target_of(what), named_path(runs))
 

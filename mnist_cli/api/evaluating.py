@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mnist_cli.api.cautions import caution
@@ -19,6 +20,8 @@ from mnist_cli.api.places import RUNS, data_folder
 from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
 from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.config.names import absolute_dataset
+from mnist_cli.config.normalisations import MeanStd
 from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -152,14 +155,10 @@ def dataset_name(dataset: object) -> str | None:
     Raises:
         UsageError: it is of another type.
     """
-    from mnist_cli.config.names import absolute_dataset
-
     if dataset is None:
         return None
     if not isinstance(dataset, (str, os.PathLike)) or not str(dataset):
         raise UsageError(f"{dataset!r:.60} is not a data set", "Give a name or a path.")
-    from pathlib import Path
-
     return str(absolute_dataset(os.fspath(dataset), Path()))
 
 
@@ -255,7 +254,6 @@ def _of_module(
     batch_size: int | None,
 ) -> Evaluation:
     from mnist_cli.api.guest import classifier_in, visiting, width_of
-    from mnist_cli.config.normalisations import MeanStd
     from mnist_cli.data.load import load
     from mnist_cli.inference.run_data import choose_split, other_classes
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from mnist_cli.api.checkpoint_given import check_given, open_given
 from mnist_cli.api.places import RUNS
+from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
 
 if TYPE_CHECKING:
     from torch import nn
 
     from mnist_cli.api.loaded import Classifier
-    from mnist_cli.api.run_folder import RunFolder
 
 
 @briefly

@@ -16,6 +16,7 @@ from mnist_cli.api.checkpoint_given import check_given, normalisation_given, ope
 from mnist_cli.api.places import RUNS
 from mnist_cli.api.run_folder import RunFolder
 from mnist_cli.api.surroundings import briefly, undisturbed
+from mnist_cli.config.normalisations import NAMED
 from mnist_cli.errors import UsageError
 from mnist_cli.inference.certainty import UNSURE, most_likely
 from mnist_cli.report.console import percent
@@ -287,7 +288,6 @@ def _opened(
         return
     from mnist_cli.api.evaluating import refuse_for_modules
     from mnist_cli.api.guest import classifier_in, visiting, width_of
-    from mnist_cli.config.normalisations import NAMED
 
     refuse_for_modules(device=device, network=network)
     loaded = classifier_in(model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_cli.api.places import RUNS
+from mnist_cli.base.files import from_home, is_folder, is_there
 from mnist_cli.config import choices
 from mnist_cli.errors import UsageError
 
@@ -74,7 +75,6 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
         UsageError: a run without a configuration, or another folder.
         CheckpointError: several runs have that number.
     """
-    from mnist_cli.base.files import from_home, is_folder, is_there
     from mnist_cli.runs.directory import RunDirectory, find_run, known_runs
 
     if not config or config in choices.preset_names():

@@ -6,14 +6,11 @@ import os
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnist_cli.api.places import named_path
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import UsageError
 from mnist_cli.runs.directory import run_name, run_number
-
-if TYPE_CHECKING:
-    from mnist_cli.config.names import ModelName
 
 
 @dataclass(frozen=True, repr=False)

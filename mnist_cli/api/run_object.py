@@ -13,6 +13,7 @@ from mnist_cli.api.run_folder import RunFolder, network_of, target_of
 from mnist_cli.api.surroundings import briefly
 from mnist_cli.base.files import is_folder, is_there
 from mnist_cli.base.process import check_working_directory
+from mnist_cli.config.names import ModelName
 from mnist_cli.errors import CheckpointError, UsageError
 from mnist_cli.report.console import percent
 from mnist_cli.runs import listing
@@ -178,8 +179,6 @@ MOST_SHOWN = 20
 
 
 def _label(model: str) -> str:
-    from mnist_cli.config.names import ModelName
-
     return ModelName(model).label if model else "unknown network"
 
 

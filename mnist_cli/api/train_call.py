@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, NoReturn, Unpack
 
 from mnist_cli.api import recipe_layers
 from mnist_cli.api.arguments import named_network, recipe_text, settings_layer
+from mnist_cli.api.checkpoint_given import saying_how
 from mnist_cli.api.key_types import Settings
 from mnist_cli.api.places import RUNS, data_folder, named_path
 from mnist_cli.api.run_folder import target_of
 from mnist_cli.api.run_object import Run
 from mnist_cli.api.surroundings import briefly, undisturbed
+from mnist_cli.config.names import EXAMPLE
+from mnist_cli.config.sources import Layer
 from mnist_cli.errors import Stopped, UsageError
+from mnist_cli.runs.directory import check_name
+from mnist_cli.runs.listing import read_run
 
 if TYPE_CHECKING:
     from mnist_cli.config.schema import TrainConfig
-    from mnist_cli.config.sources import Layer
     from mnist_cli.training.callback import Callback
     from mnist_cli.training.run import RunRequest
     from mnist_cli.training.run_summary import Summary
@@ -63,7 +67,6 @@ def carry_out(session: Session, order: Order, request: RunRequest) -> Summary | 
     Returns:
         How the run ended; None if another rank leads.
     """
-    from mnist_cli.runs.listing import read_run
     from mnist_cli.training.run import drive
 
     if order.settings is None:
@@ -151,8 +154,6 @@ def train(
 
 
 def _order(recipe: object, runs: Path, name: str, resume: object, settings: Settings) -> Order:
-    from mnist_cli.runs.directory import check_name
-
     if resume is not False:
         if recipe != "default" or name:
             raise UsageError("a resumed run keeps its own recipe and name", "Omit recipe and name.")
@@ -185,8 +186,6 @@ def _listed(given: Callback | str | Sequence[Callback | str]) -> Sequence[Callba
 
 def _train(order: Order, request: RunRequest) -> Stopped | None:
     """Train, and free what the run leaves in memory; the signal's error if one came."""
-    from mnist_cli.api.checkpoint_given import saying_how
-    from mnist_cli.config.names import EXAMPLE
     from mnist_cli.training.sweeping import tidy_up
 
     config = order.settings

@@ -31,6 +31,7 @@ from mnist_cli.base.signals import (
 from mnist_cli.cli.app import needed
 from mnist_cli.cli.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated, UsageError
+from mnist_cli.options.completing import completed_words, join_assignments
 from mnist_cli.options.renamed import spelled_out
 
 
@@ -122,8 +123,6 @@ def _invoke(arguments: list[str]) -> int:
     shell's requests for completion.
     """
     if "_MNIST_COMPLETE" in os.environ:
-        from mnist_cli.options.completing import completed_words, join_assignments
-
         join_assignments()
         needed(completed_words())(args=arguments, prog_name="mnist")
     refuse_empty(arguments)

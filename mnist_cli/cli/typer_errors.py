@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from mnist_cli.base.suggest import did_you_mean
+from mnist_cli.config.keys import KEYS
 from mnist_cli.errors import Interrupted, UsageError
 
 
@@ -120,7 +121,6 @@ def _bad_value(error: Exception) -> str:
     """
     from pydantic import ValidationError
 
-    from mnist_cli.config.keys import KEYS
     from mnist_cli.config.messages import complaint, number, permitted
 
     option, cause = getattr(error, "param", None), error.__cause__

@@ -10,6 +10,7 @@ import typer
 
 from mnist_cli import options
 from mnist_cli.api import recipe_layers
+from mnist_cli.base.files import check_writable
 from mnist_cli.benchmark import FACTORS
 from mnist_cli.errors import UsageError
 from mnist_cli.options import bench_options as flags
@@ -129,7 +130,6 @@ def _run(
     benchmark: Benchmark, target: float, out: Path | None, *, as_json: bool, silent: bool
 ) -> None:
     """Measure, with a line per run, and report the result."""
-    from mnist_cli.base.files import check_writable
     from mnist_cli.report import bench_tables
     from mnist_cli.report.console import note, print_json
 

@@ -9,6 +9,7 @@ import typer
 
 from mnist_cli import catalogue, options
 from mnist_cli.api import recipe_layers
+from mnist_cli.base.files import is_folder
 from mnist_cli.base.packages import require
 from mnist_cli.base.process import command_line
 from mnist_cli.errors import OutputError, UsageError
@@ -238,8 +239,6 @@ def _show_augmented(
 
 
 def _check_folder(file: Path) -> None:
-    from mnist_cli.base.files import is_folder
-
     if not is_folder(file.parent):
         raise OutputError(f"cannot write {file}: {file.parent} is not a folder", "Make it first.")
 

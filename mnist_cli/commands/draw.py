@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,8 +112,6 @@ def _answer(opened: OpenCheckpoint, drawing: bytes) -> dict[str, Any]:
 
 def _announce(server: PageServer, opened: OpenCheckpoint, *, as_json: bool, quiet: bool) -> None:
     """Print the page's address, and flush it, since a script may be waiting for it."""
-    import sys
-
     from mnist_cli.report.console import note, print_json, stdout
 
     if as_json:

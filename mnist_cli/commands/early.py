@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mnist_cli import catalogue
 from mnist_cli.base.files import is_there
 from mnist_cli.config import choices
 from mnist_cli.config.names import ModelName
@@ -44,7 +45,6 @@ def check_dataset(name: str) -> None:
         UsageError: no data set has this name.
         DataError: there is no file or folder of this path.
     """
-    from mnist_cli import catalogue
     from mnist_cli.data.own_data import check_exists, path_of
 
     own = path_of(name)
@@ -56,7 +56,6 @@ def check_dataset(name: str) -> None:
 
 def begin_reading(name: str, root: Path) -> None:
     """Read a known data set's training images in another thread, while torch is imported."""
-    from mnist_cli import catalogue
     from mnist_cli.base.cores import usable_cores
     from mnist_cli.data import store
     from mnist_cli.data.own_data import path_of

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_cli import options
+from mnist_cli.base.files import check_writable
 from mnist_cli.base.packages import require
 from mnist_cli.commands import browser, early
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
@@ -77,7 +78,6 @@ def evaluate(
     early.check_checkpoint(checkpoint, runs)
     early.check_choices(dataset=dataset)
     from mnist_cli.api.evaluating import evaluated
-    from mnist_cli.base.files import check_writable
     from mnist_cli.inference.opened import DataSource
     from mnist_cli.report import evaluation as report
     from mnist_cli.report import lessons

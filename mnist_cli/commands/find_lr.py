@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_cli.base.files import check_writable
 from mnist_cli.commands.opening import naming_the_flag
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ PICTURE = "find-lr.png"
 
 def find_lr(settings: TrainConfig, request: RunRequest, *, as_json: bool, quiet: bool) -> None:
     """Try rising learning rates, draw the losses, and print the proposal."""
-    from mnist_cli.base.files import check_writable
     from mnist_cli.base.signals import stop_on_signals
     from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, stdout, warn

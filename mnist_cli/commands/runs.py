@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -262,8 +263,6 @@ def _confirmed(found: list[Path], *, as_json: bool) -> bool:
     Raises:
         UsageError: nobody can answer.
     """
-    import sys
-
     if as_json or not sys.stdin.isatty():
         raise UsageError("nothing was deleted: nobody can answer the question", "Add --yes.")
     for path in found:

@@ -11,6 +11,7 @@ import typer
 
 from mnist_cli import options
 from mnist_cli.api import recipe_layers
+from mnist_cli.base.files import is_there
 from mnist_cli.commands import config_show, early
 from mnist_cli.commands.opening import naming_the_flag
 from mnist_cli.options import contradictions, logging_options
@@ -19,8 +20,6 @@ from mnist_cli.options.contradictions import Excludes, Needs
 from mnist_cli.options.renamed import NEWEST
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.config.schema import TrainConfig
     from mnist_cli.config.sources import Layer
@@ -125,7 +124,6 @@ def train(
         typed = recipe_layers.typed_layers(assignments, chosen)
         config_show.print_config(config, typed, runs, as_json=as_json)
         return
-    from mnist_cli.base.files import is_there
     from mnist_cli.base.signals import handlers_put_back
     from mnist_cli.commands.epoch_dumps import EpochDumps
     from mnist_cli.commands.run_guide import RunGuide

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_cli.autograd.folding import MANY
+from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.autograd.render import FORMATS
+from mnist_cli.autograd.render.picture import Direction
 from mnist_cli.base.files import atomic_write, check_writable
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.diagnosing import Diagnosis
-    from mnist_cli.autograd.graph import GradGraph
-    from mnist_cli.autograd.render.picture import Direction
 
 
 @dataclass(frozen=True)

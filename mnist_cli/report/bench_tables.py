@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.markup import escape
 
 from mnist_cli.autograd.render.labels import counted
 from mnist_cli.benchmark.inference import InferenceBenchmark, InferenceResult, InferenceSummary
 from mnist_cli.benchmark.measure import Measurement
-from mnist_cli.benchmark.recipes import RecipeBenchmark, RecipeResult, pareto, ratios
-from mnist_cli.benchmark.scaling import PASSES, PointRun, ScalingBenchmark, ScalingResult
+from mnist_cli.benchmark.recipes import RecipeBenchmark, RecipeResult, RecipeSummary, pareto, ratios
+from mnist_cli.benchmark.scaling import (
+    PASSES,
+    Growth,
+    PointRun,
+    PointSummary,
+    ScalingBenchmark,
+    ScalingResult,
+)
+from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report.console import note, print_table, stdout
-
-if TYPE_CHECKING:
-    from mnist_cli.benchmark.recipes import RecipeSummary
-    from mnist_cli.benchmark.scaling import Growth, PointSummary
-    from mnist_cli.benchmark.spread import Spread
 
 Benchmark = RecipeBenchmark | InferenceBenchmark | ScalingBenchmark
 Result = RecipeResult | InferenceResult | ScalingResult

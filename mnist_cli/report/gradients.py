@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.text import Text
 
-from mnist_cli.autograd.diagnosing import advised, parameter_table
+from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow, advised, parameter_table
+from mnist_cli.autograd.graph import GradGraph, Verdict
 from mnist_cli.autograd.render import module_table, tree
 from mnist_cli.autograd.render.labels import visible
 from mnist_cli.report.console import percent, print_table, speaks_unicode, stdout
 
 if TYPE_CHECKING:
     from mnist_cli.autograd.comparing import GraphComparison, NodeDifference
-    from mnist_cli.autograd.diagnosing import Diagnosis, ParameterRow
-    from mnist_cli.autograd.graph import GradGraph, Verdict
     from mnist_cli.autograd.numeric import GradientCheck
     from mnist_cli.autograd.query import Path
 

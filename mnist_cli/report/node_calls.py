@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.meanings import meaning
 from mnist_cli.report.steps import describe
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mnist_cli.autograd.experimenting import Experiment, NodeCall
-    from mnist_cli.autograd.graph import GradGraph, Node
     from mnist_cli.autograd.node import Grads
 
 SMALL = 20

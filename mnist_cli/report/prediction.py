@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mnist_cli.inference.classified import UNSURE, Answer
 from mnist_cli.report.console import note, percent, print_table
 from mnist_cli.report.datasets import print_images
-
-if TYPE_CHECKING:
-    from mnist_cli.vision.digits import Failure
-    from mnist_cli.vision.pieces import Box
-    from mnist_cli.vision.segmenting import LeftOut
+from mnist_cli.vision.digits import Failure
+from mnist_cli.vision.pieces import Box
+from mnist_cli.vision.segmenting import LeftOut
 
 MOST_DRAWN = 40
 MOST_NAMED = 3

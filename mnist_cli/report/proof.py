@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.markup import escape
 
 from mnist_cli.report.console import speaks_unicode, stderr, stdout
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mnist_cli.proving.claims import Row
 
 MARKS: Mapping[bool | None, tuple[str, str, str]] = {

@@ -6,14 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_cli.config.names import ModelName, dataset_label, dataset_slug
 from mnist_cli.report.console import note, print_facts, print_fitting, print_table, stdout
-from mnist_cli.runs.listing import distinctions
-
-if TYPE_CHECKING:
-    from mnist_cli.runs.listing import RunRecord
+from mnist_cli.runs.listing import RunRecord, distinctions
 
 NOTHING = "-"
 TEXTUAL = ("run", "data set", "network", "recipe", "differs in", "device", "date")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.report.console import speaks_unicode, stdout
 from mnist_cli.report.steps import Glyphs, find_step, step_lines
 
 if TYPE_CHECKING:
-    from mnist_cli.autograd.graph import GradGraph
     from mnist_cli.autograd.replayed import ReplayStep
 
 HELPS = (

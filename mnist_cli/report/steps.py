@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mnist_cli.autograd.graph import GradGraph, Node
 from mnist_cli.autograd.render.labels import visible
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mnist_cli.autograd.graph import GradGraph, Node
     from mnist_cli.autograd.replayed import Delivery, ReplayStep
 
 SHOWN_VALUES = 4

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mnist_cli.autograd.graph import GradGraph
 from mnist_cli.checkpoints.checkpoint import OtherNetworkError
 from mnist_cli.commands.opening import note_foreign, open_checkpoint
 from mnist_cli.errors import CheckpointError
+from mnist_cli.gradients.batch_loss import BatchLoss
 from mnist_cli.gradients.dump import make_dump
 from mnist_cli.gradients.request import Request, open_batch
+from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.report.console import note, warn
 from mnist_cli.runs.directory import find_checkpoint
-
-if TYPE_CHECKING:
-    from mnist_cli.autograd.graph import GradGraph
-    from mnist_cli.gradients.batch_loss import BatchLoss
-    from mnist_cli.inference.opened import OpenCheckpoint
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 
 from mnist_cli.base.process import abandon_stdout, leave
@@ -49,8 +50,6 @@ def as_rank(place: RankPlace) -> Iterator[None]:
             raise
         sys.stderr = sys.__stderr__
         if failures.write(error) and launched:
-            import traceback
-
             traceback.print_exc()
             leave(MnistError.code)
         raise
