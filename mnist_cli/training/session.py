@@ -155,8 +155,7 @@ class Session:
     def _steps(self, stop: StopRequest, capturer: graphed.Capturer | None) -> Iterator[Event]:
         for event in fit(self.state, self.loader, self.val, self.normalisation, capturer):
             if not isinstance(event, StepResult) or self._due(event):
-                self.save()
-                self._write_metrics()
+                self.keep()
             yield event
             signal = self.compute.ranks.agree(HALT if self._halting else stop.signal)
             if signal == HALT:
