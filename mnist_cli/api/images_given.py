@@ -87,7 +87,7 @@ def _each(images: object) -> Iterator[Any]:
         raise UsageError(
             f"{images.path} is a run, not an image", "The images come first: predict(images, run)."
         )
-    if _is_one(images):
+    if isinstance(images, (str, os.PathLike)) or _is_array(images):
         yield images
     elif isinstance(images, Iterable) and not isinstance(images, (dict, bytes, bytearray)):
         yield from images
@@ -95,12 +95,8 @@ def _each(images: object) -> Iterator[Any]:
         raise _no_image(images)
 
 
-def _is_one(images: object) -> bool:
-    """Whether it is a path, a picture, an array or a tensor, which may hold several images."""
-    return isinstance(images, (str, os.PathLike)) or _is_array(images)
-
-
 def _is_array(value: object) -> bool:
+    """Whether it is a picture, an array or a tensor, which may hold several images."""
     # PIL's is a property that decodes the picture, and raises if it cannot.
     absent = object()
     return any(
@@ -263,10 +259,6 @@ def _levels(images: npt.NDArray[Any], source: str) -> Forms:
                 f"{source} has the levels 0 and 1 of 255, which is black; for 0 and 1, use bool"
             )
         levels = images.astype(np.uint8)
-    _say_if_inverted(levels, source)
-    return levels
-
-
-def _say_if_inverted(levels: Forms, source: str) -> None:
     if float(levels.mean()) > 127:
         caution(f"{source} is mostly light, but MNIST's digits are light on dark: invert it")
+    return levels

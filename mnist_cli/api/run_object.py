@@ -121,7 +121,8 @@ class Run(RunFolder):
         seconds = "" if record.seconds is None else f"{record.seconds:.1f} s"
         where = " ".join(filter(None, (record.device, record.precision)))
         seed = f"seed {record.config['seed']}" if "seed" in record.config else ""
-        what = f"{_label(record.model)} on {record.dataset or 'unknown data'}"
+        network = ModelName(record.model).label if record.model else "unknown network"
+        what = f"{network} on {record.dataset or 'unknown data'}"
         return (
             f"Run {self.number}: {self.shown} ({record.state})",
             ", ".join(filter(None, (what, done, seconds, where, seed))),
@@ -176,10 +177,6 @@ class Runs(list[Run]):
 
 MOST_SHOWN = 20
 """Runs that a list shows."""
-
-
-def _label(model: str) -> str:
-    return ModelName(model).label if model else "unknown network"
 
 
 def _result(record: listing.RunRecord) -> str:

@@ -140,7 +140,7 @@ def _choose(path: Path, contents: Contents, fits: Sequence[Fit]) -> tuple[Fit, l
     others = [fit for fit in fits[1:] if not same_values(fit.weights, best.weights)]
     if others and others[0].candidate.rank == best.candidate.rank:
         equal = [fit for fit in others if fit.candidate.rank == best.candidate.rank]
-        places = [f"{fit.candidate.place} ({_model_label(fit)})" for fit in (best, *equal)]
+        places = [f"{fit.candidate.place} ({ModelName(fit.model).label})" for fit in (best, *equal)]
         raise CheckpointError(
             f"{path} holds several state_dicts that fit: {listed(places)}",
             "Save the one that you mean in its own file: " + _extraction(path, contents, best),
@@ -161,10 +161,6 @@ def _extraction(path: Path, contents: Contents, fit: Fit) -> str:
             f"{{k.removeprefix({start}): v for k, v in {loaded}.items() if k.startswith({start})}}"
         )
     return f"torch.save({loaded}, 'one.pt')"
-
-
-def _model_label(fit: Fit) -> str:
-    return ModelName(fit.model).label
 
 
 def _place_notes(fit: Fit, others: Sequence[Fit], tensors: Tensors) -> Iterator[str]:

@@ -207,7 +207,8 @@ def show(
 
     if png is not None:
         require("matplotlib", "--out")
-        _check_folder(png)
+        if not is_folder(png.parent):
+            raise OutputError(f"cannot write {png}: {png.parent} is not a folder", "Make it first.")
     if augmented:
         typed = {"dataset": name} if "name" in contradictions.given(context) else {}
         recipe = recipe_layers.compose_config(config, assignments, {"seed": seed, **typed})
@@ -236,11 +237,6 @@ def _show_augmented(
         note(f"MNIST is not available; these are the bundled digits ({data.fallback})")
     found = first_images(recipe, data, count)
     datasets.show_augmented(data.spec, found, recipe, png, as_json=as_json)
-
-
-def _check_folder(file: Path) -> None:
-    if not is_folder(file.parent):
-        raise OutputError(f"cannot write {file}: {file.parent} is not a folder", "Make it first.")
 
 
 @app.command()

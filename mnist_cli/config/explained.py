@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 import tomlkit
@@ -51,14 +52,8 @@ def preset_title(name: str) -> str:
         OSError: the file cannot be read.
     """
     text = (presets_dir() / f"{name}.toml").read_text(encoding="utf-8")
-    return " ".join(line.lstrip("# ") for line in _head(text))
-
-
-def _head(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        if not line.startswith("# "):
-            return
-        yield line
+    head = takewhile(lambda line: line.startswith("# "), text.splitlines())
+    return " ".join(line.lstrip("# ") for line in head)
 
 
 def _assignment(name: str, config: TrainConfig, origin: Mapping[str, str]) -> str:

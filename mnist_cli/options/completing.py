@@ -15,7 +15,7 @@ from mnist_cli.api.places import RUNS
 from mnist_cli.config import choices, keys
 
 _KEY = "COMP_SETTING"
-"""The variable that holds what a shell has split off before an equals sign."""
+"""The variable that holds the key of ``--set``, if a shell has split it off before the equals sign."""
 
 
 def completed_words() -> list[str]:
@@ -52,7 +52,7 @@ def join_assignments() -> None:
 def _with_settings(words: list[str], last: int) -> tuple[list[str], int]:
     """The words with each ``--set key = value`` as two of them, and the place of the completed one.
 
-    If that is a value, its key goes to :func:`key_typed`: an answer must begin as the word does.
+    If that is a value, its key goes to :data:`_KEY`: an answer must begin as the word does.
     """
     for sign in range(last, 2, -1):
         if words[sign : sign + 1] == ["="] and words[sign - 2] in ("--set", "-s"):
@@ -65,11 +65,6 @@ def _with_settings(words: list[str], last: int) -> tuple[list[str], int]:
             words = [*words[: sign - 1], *setting, *words[end:]]
             last -= end - sign
     return words, last
-
-
-def key_typed() -> str:
-    """The key of ``--set`` before the value, if the shell has split it off; else empty."""
-    return os.environ.get(_KEY, "")
 
 
 WORDS: Mapping[str, Sequence[str]] = {
@@ -130,7 +125,7 @@ def complete_assignments(*, several: bool = False) -> Any:
     """
 
     def matching(context: typer.Context, incomplete: str) -> list[str]:
-        if split_off := key_typed():
+        if split_off := os.environ.get(_KEY):
             return _values(context, split_off, incomplete, several=several)
         typed, equals, value = incomplete.partition("=")
         if equals:
