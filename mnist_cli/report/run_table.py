@@ -118,12 +118,7 @@ def _print_compared(title: str, names: Sequence[str], rows: Mapping[str, Sequenc
 
 
 def print_run(run: RunRecord, files: Mapping[str, int]) -> None:
-    """One run: its result, its configuration, its environment and its files.
-
-    Args:
-        run: the run.
-        files: sizes in bytes of the files in its folder, by name.
-    """
+    """One run: its result, its configuration, its environment and the bytes of its files."""
     result = {key: row[0] for key, row in _results([run]).items()}
     known = {"data set": run.dataset, "network": _network(run), "recipe": run.recipe}
     print_facts(f"{run.path}", {**{key: text for key, text in known.items() if text}, **result})
@@ -180,12 +175,12 @@ def _right(run: RunRecord) -> str:
 
 def _values(row: Sequence[object]) -> list[str]:
     """A row as text; paths of the user's own by their last part, if that distinguishes them."""
-    short = [_short(value) if isinstance(value, str) else value for value in row]
+    short = [last_part(value) if isinstance(value, str) else value for value in row]
     apart = len(set(map(str, short))) == len(set(map(str, row)))
     return [value_text(value) for value in (short if apart else row)]
 
 
-def _short(text: str) -> str:
+def last_part(text: str) -> str:
     """A path of the user's own by its last part; any other text unchanged."""
     return ModelName(text).label if ModelName(text).is_own else dataset_label(text)
 
@@ -200,4 +195,4 @@ def value_text(value: object) -> str:
     if len(text) <= LONGEST_VALUE:
         return text
     kept = LONGEST_VALUE - 1
-    return f"{text[:kept]}…" if _short(text) == text else f"…{text[-kept:]}"
+    return f"{text[:kept]}…" if last_part(text) == text else f"…{text[-kept:]}"

@@ -7,9 +7,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from mnist_cli.config.names import ModelName, dataset_label
 from mnist_cli.report.console import note, percent, print_table, stdout
-from mnist_cli.report.run_table import NOTHING, value_text
+from mnist_cli.report.run_table import NOTHING, last_part, value_text
 from mnist_cli.runs.listing import FINISHED
 from mnist_cli.runs.sweep_results import Mean, Setting, SweepResult
 
@@ -19,7 +18,8 @@ def print_sweep(result: SweepResult) -> None:
     heads = ("runs", "test accuracy", "test loss", "validation accuracy", "seconds")
     rows = [(*_values(one.values), *_figures(one)) for one in result.settings]
     print_table(
-        (*(result.keys or ("sweep",)), *heads), rows if result.keys else _named(result, rows)
+        (*(result.keys or ("sweep",)), *heads),
+        rows if result.keys else [(result.sweep.name, *row) for row in rows],
     )
     if any(len(one.runs) > 1 for one in result.settings):
         note("± is the standard error of the mean over the seeds")
@@ -38,11 +38,6 @@ def as_good(others: Sequence[Setting]) -> str:
     return f" (equal: {words(others[0].values)}{more})"
 
 
-def _named(result: SweepResult, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The rows of a sweep over seeds alone, with its name in the first column."""
-    return [(result.sweep.name, *row) for row in rows]
-
-
 def words(values: Mapping[str, Any]) -> str:
     """Values in words: ``lr 0.03, epochs 5``."""
     texts = zip(values, _values(values), strict=True)
@@ -55,9 +50,7 @@ def _values(values: Mapping[str, Any]) -> list[str]:
 
 def short(value: object) -> str:
     """A value as text; a path of the user's own by its last part."""
-    if not isinstance(value, str):
-        return value_text(value)
-    return value_text(ModelName(value).label if ModelName(value).is_own else dataset_label(value))
+    return value_text(last_part(value) if isinstance(value, str) else value)
 
 
 def _figures(setting: Setting) -> tuple[str, ...]:

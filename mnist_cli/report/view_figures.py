@@ -234,6 +234,10 @@ def _colours(sheet: Floats) -> dict[str, Any]:
 
 def _image(axes: Axes, image: npt.NDArray[Any], title: str, own: bool, most: float = 255) -> None:
     axes.imshow(image, cmap=shading(own), vmin=0, vmax=most)
+    _frame(axes, title)
+
+
+def _frame(axes: Axes, title: str) -> None:
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(colours().edge)
@@ -276,9 +280,7 @@ def save_saliency(
             _signed(figure, axes, values.numpy(), f"d({change}) / d(brightness)")
             # The digit's outline shows where a pixel is.
             axes.contour(image, levels=[127], colors=colours().ink, linewidths=0.6, alpha=0.7)
-            axes.set(title=name, xticks=[], yticks=[])
-            axes.spines[:].set_visible(True)
-            axes.spines[:].set_color(colours().edge)
+            _frame(axes, name)
 
 
 def save_maximised(
