@@ -16,12 +16,10 @@ _LOOKS = 0.2
 def acquire(path: Path, timeout: float) -> BaseFileLock:
     """Lock the file ``path``, which is made if it does not exist, and return the held lock.
 
+    Waits up to ``timeout`` seconds for another process.
+
     A file system without locks gets a marker file beside it, with the process's number and host.
     A marker of a process of this machine that has died does not count.
-
-    Args:
-        path: the lock file.
-        timeout: seconds to wait for another process.
 
     Raises:
         Timeout: another process holds the lock.

@@ -114,9 +114,7 @@ def _how_to_install(package: str, *, broken: bool = False) -> str:
 def installing(*packages: str, again: bool = False) -> str:
     """The command that adds packages to this installation, with pip, pipx or uv.
 
-    Args:
-        packages: their names.
-        again: install each again, without what it depends on.
+    ``again`` installs each again, without what it depends on.
     """
     place, names = Path(sys.prefix), " ".join(packages)
     if (place / "pipx_metadata.json").is_file():

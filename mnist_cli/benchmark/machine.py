@@ -12,11 +12,7 @@ from mnist_cli.base.cores import cores
 
 
 def machine(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Date, hardware and versions, with the workers' own details.
-
-    Args:
-        details: of each run, as the worker reports them.
-    """
+    """Date, hardware and versions, with the workers' own details."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": _each(details, "device_name"),

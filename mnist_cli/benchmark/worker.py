@@ -192,11 +192,6 @@ def main(task: str, order: Order, *observers: Observer) -> None:
     """Do a task, and print its result or its expected failure.
 
     An unexpected one leaves its traceback on stderr, and exit code 1.
-
-    Args:
-        task: its name.
-        order: its arguments.
-        observers: what follows a whole run, as ``mnist train`` is followed.
     """
     tasks: Mapping[str, Callable[[Order], dict[str, Any]]] = {
         "train": partial(train, observers=observers),

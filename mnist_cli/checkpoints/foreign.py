@@ -51,11 +51,6 @@ class ForeignWeights:
 def read_foreign(path: Path, contents: Contents, model: str | None) -> ForeignWeights:
     """The weights in ``contents`` that fit a known network, or the network ``model``.
 
-    Args:
-        path: the file, for messages.
-        contents: of the file.
-        model: the network's name; None recognises it by names and shapes.
-
     Raises:
         CheckpointError: no weights fit, several fit equally well, or a value cannot be used.
         UsageError: the user's own network cannot be built.

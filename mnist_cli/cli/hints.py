@@ -160,13 +160,7 @@ def _argument(plain: str, command: Any) -> str:
 
 
 def about_command(word: str, path: str, commands: Iterable[str]) -> str:
-    """A hint at the command that ``word`` may mean; empty if none is near.
-
-    Args:
-        word: what was typed.
-        path: the group that has no such command, as ``mnist runs``.
-        commands: those that it has.
-    """
+    """A hint at the command of the group ``path`` that ``word`` may mean; empty if none is near."""
     known = list(commands)
     table = WITHIN.get(path, {}) if path != "mnist" else COMMANDS
     usual = {ours: theirs.split() for ours, theirs in table.items()}
@@ -181,12 +175,9 @@ def about_command(word: str, path: str, commands: Iterable[str]) -> str:
 
 
 def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str:
-    """A hint at the option that words without one may belong to; empty if that is not clear.
+    """A hint at the option that ``words`` may belong to; empty if that is not clear.
 
-    Args:
-        words: the arguments that the command does not take.
-        typed: all arguments.
-        command: the command.
+    They are those of ``typed`` that the command does not take.
     """
     flags = {one for parameter in command.params for one in _flags(parameter)}
     first = words[0]

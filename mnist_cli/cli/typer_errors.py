@@ -17,13 +17,7 @@ from mnist_cli.errors import Interrupted, UsageError
 def translated(
     error: Exception, program: object, arguments: list[str]
 ) -> UsageError | Interrupted | None:
-    """Typer's errors, which are click's by another name, as ours; None for any other.
-
-    Args:
-        error: what parsing or running the command raised.
-        program: the whole program as Typer's command.
-        arguments: the command line.
-    """
+    """Typer's errors, which are click's by another name, as ours; None for any other."""
     if isinstance(error, typer.Abort):
         return Interrupted("interrupted")
     if isinstance(error, UnicodeEncodeError):

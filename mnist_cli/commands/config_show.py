@@ -71,12 +71,6 @@ def list_presets(as_json: options.JsonOption = False) -> None:
 def print_config(config: str | None, typed: Sequence[Layer], runs: Path, *, as_json: bool) -> None:
     """Print what a recipe and the options say, as TOML or JSON.
 
-    Args:
-        config: a preset, a file or a run; None is the default recipe.
-        typed: what was typed for this run.
-        runs: folder of the run directories.
-        as_json: print one object instead.
-
     Raises:
         UsageError: a key or a value that is not allowed.
     """

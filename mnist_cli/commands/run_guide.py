@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 class RunGuide(Observer):
-    """Knows the command that resumes the run, once the run has begun.
-
-    Args:
-        place: this process's rank; None trains alone.
-        data_dir: folder of the data sets.
-        loggers: what else the run is logged with.
-    """
+    """Knows the command that resumes the run, once the run has begun."""
 
     def __init__(
         self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str] = ()

@@ -71,12 +71,7 @@ class Content:
 
 
 def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> Content:
-    """Read an IDX file, gzipped or not.
-
-    Args:
-        path: the file.
-        limit: maximum number of bytes of the decompressed file.
-        hint: the suggested fix, for the error message.
+    """Read an IDX file, gzipped or not, of at most ``limit`` bytes when it is decompressed.
 
     Raises:
         DataError: the file is missing, unreadable, truncated, damaged, too big, or not IDX.

@@ -71,12 +71,7 @@ class Mirrors:
         self._reached = False
 
     def download(self, path: Path, md5: str | None, max_bytes: int) -> str:
-        """Download the file named like ``path`` to ``path``.
-
-        Args:
-            path: where the file goes.
-            md5: its checksum, if it is known.
-            max_bytes: maximum number of its bytes.
+        """Download the file named like ``path`` to ``path``; ``md5`` is None if it is not known.
 
         Returns:
             The address of the downloaded file.

@@ -46,12 +46,7 @@ _HINT = "Labels are whole numbers, one for each class."
 def whole(
     stored: npt.NDArray[Any], place: Callable[[int], str], start: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Labels (N,) of any real type as whole numbers.
-
-    Args:
-        stored: the labels.
-        place: the name of a row, for the message.
-        start: the number of the first row.
+    """Labels (N,) of any real type as whole numbers; ``place`` names a row, counted from ``start``.
 
     Raises:
         DataError: a label is not a whole number; names its row.

@@ -27,13 +27,7 @@ class NotExportable(UsageError):
 
 
 def not_exportable(error: Exception, label: str, chosen: Format) -> NotExportable:
-    """Turn the error of an exporter into one that names the operator or line that caused it.
-
-    Args:
-        error: the exporter's error.
-        label: the network's name.
-        chosen: the format.
-    """
+    """Turn the error of an exporter into one that names the operator or line that caused it."""
     causes = _chain(error)
     reason = next(filter(None, map(_reason, reversed(causes))), type(error).__name__)
     where = next(filter(None, map(own_line, causes)), "")

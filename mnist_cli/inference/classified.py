@@ -41,10 +41,8 @@ def classify(
 ) -> list[Answer | Failure]:
     """Classify the digits of pictures, folders and ``-`` in their order, failures included.
 
-    Args:
-        opened: the network. Pictures are not cropped if it has ``whole_pictures``.
-        pictures: paths.
-        segment: find several digits in each picture.
+    With ``segment``, find several digits in each picture. Pictures are not cropped if the network
+    has ``whole_pictures``.
 
     Raises:
         MnistError: as :meth:`Scorer.log_probabilities`.

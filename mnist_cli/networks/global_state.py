@@ -41,11 +41,7 @@ _SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
 
 @contextlib.contextmanager
 def settings_kept(who: str) -> Iterator[None]:
-    """Restore the settings that the code in the block changes, and warn about each.
-
-    Args:
-        who: the file or the network, for the warning.
-    """
+    """Restore the settings that the code in the block changes, and warn about each."""
     before = [_read(read) for _, read, _ in _SETTINGS]
     changed = []
     try:

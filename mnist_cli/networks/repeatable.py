@@ -24,13 +24,7 @@ DIFFERS = (
 def takes_same_step(
     network: nn.Module, other: nn.Module, step: Callable[[nn.Module], object]
 ) -> bool:
-    """Whether two networks with the same state_dict get the same gradients and buffers.
-
-    Args:
-        network: takes a step.
-        other: takes the same step, with the same random numbers.
-        step: takes a training step with a network.
-    """
+    """Whether two networks with the same state_dict get the same gradients and buffers by a step."""
     taken = [_taken(one, step) for one in (network, other)]
     return all(
         mine is theirs if mine is None or theirs is None else close(mine, theirs)

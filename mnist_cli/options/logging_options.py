@@ -33,10 +33,6 @@ LoggerOption = Annotated[
 def chosen(names: Sequence[str] | None, *, tensorboard: bool = False) -> tuple[str, ...]:
     """The loggers that were asked for, each once, checked to be installed.
 
-    Args:
-        names: those of ``--logger``, each one name or several between commas.
-        tensorboard: whether ``--tensorboard`` was given.
-
     Raises:
         UsageError: no logger has such a name.
         DependencyError: a package is not installed.

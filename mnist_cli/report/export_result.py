@@ -21,14 +21,7 @@ LISTED = 8
 def print_export(
     exported: Exported, path: Path, verified: Agreement | None, data: DatasetSpec | None
 ) -> None:
-    """Print the file, its input and output, and how it was checked.
-
-    Args:
-        exported: the file.
-        path: where it was written.
-        verified: its answers to the test set, if it was verified.
-        data: the data set of that test set.
-    """
+    """Print the file, its input and output, and how it was checked."""
     facts = {
         "format": f"{exported.format.name}, {len(exported.data):,} bytes",
         "input": exported.metadata["input"],

@@ -288,12 +288,7 @@ LIMITS = ("max_steps", "max_time", "early_stopping", "target_accuracy")
 
 
 def way_on(path: Path, config: Figures) -> str:
-    """The command that continues a run that has stopped early, without the limits it was given.
-
-    Args:
-        path: the run's folder.
-        config: its configuration.
-    """
+    """The command that continues a run that has stopped early, without the limits it was given."""
     limits = [word for key in LIMITS if config.get(key) for word in (keys.flag(key), "0")]
     return command_on("train", "--resume", path, *limits, model=str(config.get("model", "")))
 

@@ -75,10 +75,6 @@ class Halves:
     """Computes with a network on both halves of a batch.
 
     The second thread has its own network, which shares the parameters but not the buffers.
-
-    Args:
-        pair: the two threads.
-        model: the network, which is to train.
     """
 
     def __init__(self, pair: Pair, model: nn.Module) -> None:

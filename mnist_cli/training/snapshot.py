@@ -185,9 +185,7 @@ def restore(
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Differences between environments, such as ``threads per operation: 4 then, 2 now``.
 
-    Args:
-        then: the recorded environment.
-        now: the present environment; only its entries are compared.
+    Only the entries of ``now`` are compared.
     """
     return [
         f"{_NAMES.get(key, key)}: {then.get(key)!s:.40} then, {value!s:.40} now"

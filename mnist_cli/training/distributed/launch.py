@@ -34,10 +34,6 @@ def launch(arguments: Sequence[str], ranks: int) -> None:
     The first signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) lets the ranks save and end. A second SIGINT
     kills them.
 
-    Args:
-        arguments: the command line after the program's name.
-        ranks: the number of processes.
-
     Raises:
         Stopped: a signal came; the ranks have saved and ended, or have been killed.
         MnistError: a rank failed; its own error, with its own exit code.

@@ -41,12 +41,7 @@ def logger(name: str) -> Callback:
 
 
 class Guarded(Callback):
-    """Isolates a run from the failures of a logger once the run trains.
-
-    Args:
-        name: the logger's name, for messages.
-        inner: the logger.
-    """
+    """Isolates a run from the failures of a logger once the run trains."""
 
     def __init__(self, name: str, inner: Callback) -> None:
         self.every = inner.every
