@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -175,19 +174,18 @@ def _outside_of_autocast() -> Iterator[None]:
 @contextlib.contextmanager
 def _generators_kept() -> Iterator[None]:
     """Put back the states of the generators of Python, NumPy and torch, on all devices."""
-    import numpy as np
     import torch
 
-    python, numpy, seed = random.getstate(), np.random.get_state(), torch.initial_seed()
+    from mnist_cli.networks.global_state import others_kept
+
+    seed = torch.initial_seed()
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     began = torch.cuda.is_initialized()
     gpus = list(range(torch.cuda.device_count())) if began else []
     try:
-        with torch.random.fork_rng(devices=gpus):
+        with others_kept(), torch.random.fork_rng(devices=gpus):
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
         if mps is not None:
             torch.mps.set_rng_state(mps)
         if torch.cuda.is_initialized() and not began:  # the caller has drawn nothing from it yet

@@ -80,15 +80,22 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def others_seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python and NumPy; then restore their states."""
+def others_kept() -> Iterator[None]:
+    """Restore the states of the global generators of Python and NumPy at the end."""
     python, numpy = random.getstate(), np.random.get_state()
-    seed_others(seed)
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+@contextlib.contextmanager
+def others_seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python and NumPy; then restore their states."""
+    with others_kept():
+        seed_others(seed)
+        yield
 
 
 def seed_others(seed: int) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from mnist_cli.base.suggest import did_you_mean
 from mnist_cli.devices.kinds import random_state, set_random_state
 from mnist_cli.errors import UsageError
-from mnist_cli.networks.global_state import settings_kept
+from mnist_cli.networks.global_state import others_kept, settings_kept
 from mnist_cli.runs.results import EPOCH, EpochResult, StepRow
 from mnist_cli.training.callback import Callback, ObservedRun, Progress
 from mnist_cli.training.loop import StepResult
@@ -229,14 +227,11 @@ class Calls(Observer):
 @contextlib.contextmanager
 def generators_kept(device: torch.device) -> Iterator[None]:
     """Restore the global generators of Python, NumPy and torch, for the CPU and ``device``."""
-    python, numpy = random.getstate(), np.random.get_state()
-    cpu, own = torch.get_rng_state(), random_state(device)
+    own = random_state(device)
     try:
-        yield
+        with others_kept(), torch.random.fork_rng(devices=[]):
+            yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
         if own is not None:
             set_random_state(device, own)
 
