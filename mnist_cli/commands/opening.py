@@ -6,10 +6,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cli.config.choices import is_known_model, unknown_model
+from mnist_cli.commands import early
 from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd
-from mnist_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_cli.inference.opened import DataSource, OpenCheckpoint
@@ -47,9 +46,7 @@ def open_checkpoint(
     from mnist_cli.api.checkpoint_given import open_target, unfinished
     from mnist_cli.report.console import note
 
-    if model is not None and not is_known_model(model):
-        message, hint = unknown_model(model)
-        raise UsageError(f"--model: {message}", hint)
+    early.check_choices(model=model)
     with naming_the_flag():
         opened = open_target(
             target,
