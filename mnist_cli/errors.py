@@ -113,3 +113,9 @@ def error_class(kind: str) -> type[MnistError]:
             return one
         classes += one.__subclasses__()
     return MnistError
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; without a message, the name of its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -32,7 +32,7 @@ from mnist_cli.config.names import EXAMPLE, ModelName
 from mnist_cli.config.normalisations import MeanStd, from_metadata
 from mnist_cli.config.schema import Layer, TrainConfig, compose
 from mnist_cli.config.sources import as_computed
-from mnist_cli.errors import CheckpointError, UsageError
+from mnist_cli.errors import CheckpointError, UsageError, first_line
 from mnist_cli.networks import ensemble
 from mnist_cli.networks import registry as models
 from mnist_cli.runs.results import EpochResult
@@ -260,9 +260,8 @@ def _garbled(path: Path) -> Iterator[None]:
     try:
         yield
     except GARBLED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: a part of the checkpoint is missing or damaged: {reason:.200}",
+            f"{path}: a part of the checkpoint is missing or damaged: {first_line(error):.200}",
             "Copy it again, or use another checkpoint of the run.",
         ) from error
 

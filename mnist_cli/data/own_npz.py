@@ -25,7 +25,7 @@ from mnist_cli.data.levels import Levels
 from mnist_cli.data.own_labels import whole
 from mnist_cli.data.records import MAX_IMAGES, Rows, check_count, check_equal, check_ratio, listed
 from mnist_cli.data.zip_entries import entries
-from mnist_cli.errors import DamagedError, DataError
+from mnist_cli.errors import DamagedError, DataError, first_line
 from mnist_cli.vision.fitting import IN_WORDS, LARGEST, SIDE, SMALLEST, fit
 
 LIMIT = 8 << 30
@@ -263,8 +263,7 @@ def _header(where: str, file: IO[bytes], name: str) -> _Array:
             warnings.simplefilter("ignore")
             shape, fortran, dtype = read_header(kept)
     except Exception as error:  # NumPy's parser lets tokenize.TokenError and others through
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedError(f"{where} is not a NumPy array: {reason:.100}") from error
+        raise DamagedError(f"{where} is not a NumPy array: {first_line(error):.100}") from error
     if any(size < 0 for size in shape):
         raise DamagedError(f"{where} is damaged: its shape is {shape}")
     return _Array(name, shape, dtype, fortran)

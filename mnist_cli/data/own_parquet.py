@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mnist_cli.data.own_labels import Words, whole
 from mnist_cli.data.own_table import LABELS, TableReader, named
 from mnist_cli.data.records import Rows, check_count, listed, of_pictures
-from mnist_cli.errors import DamagedError, DataError, DependencyError
+from mnist_cli.errors import DamagedError, DataError, DependencyError, first_line
 from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 
 OLDEST = (14, 0, 1)
@@ -65,8 +65,7 @@ def read(path: Path) -> Rows:
     except (arrow.ArrowException, OSError, OverflowError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedError(f"{path} is a damaged Parquet file: {reason:.200}") from error
+        raise DamagedError(f"{path} is a damaged Parquet file: {first_line(error):.200}") from error
 
 
 def _pyarrow() -> Any:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import torch
 
+from mnist_cli.errors import first_line
 from mnist_cli.gpu import nvidia
 from mnist_cli.gpu.obstacle import Build, Cause, Evidence, GpuObstacle
 from mnist_cli.gpu.words import describe, explain
@@ -122,7 +123,7 @@ def start() -> str:
         with warnings.catch_warnings(action="ignore"):  # torch's own words about the same
             torch.cuda.init()
     except _ERRORS as error:
-        return _first_line(error)
+        return first_line(error)
     return ""
 
 
@@ -132,7 +133,7 @@ def run(index: int) -> str:
         with warnings.catch_warnings(action="ignore"):
             total = (torch.ones(2, device=torch.device("cuda", index)) + 1).tolist()
     except _ERRORS as error:
-        return _first_line(error)
+        return first_line(error)
     return "" if total == [2.0, 2.0] else f"wrong result: 1 + 1 is {total[0]}"
 
 
@@ -148,7 +149,7 @@ def check_product(device: str) -> str:
         with warnings.catch_warnings(action="ignore"):
             product = (left.to(device) @ right.to(device)).cpu()
     except _ERRORS as error:
-        return _first_line(error)
+        return first_line(error)
     wrong = int((product != left @ right).sum())
     return (
         f"wrong result: {wrong:,} of {SIDE * SIDE:,} entries of a matrix product" if wrong else ""
@@ -190,8 +191,3 @@ def _identity(index: int) -> tuple[str, tuple[int, int] | None]:
         return torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
     except _ERRORS:
         return "", None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.memory import is_out_of_memory
-from mnist_cli.errors import UsageError
+from mnist_cli.errors import UsageError, first_line
 from mnist_cli.insight.called_operations import evaluation_mode
 
 
@@ -75,9 +75,8 @@ def _gradient(score: Tensor, pixels: Tensor) -> Tensor:
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NoPixelGradient(
-            f"torch computes no gradient with respect to the pixels: {reason:.200}"
+            f"torch computes no gradient with respect to the pixels: {first_line(error):.200}"
         ) from error
     if found is None:
         raise NoPixelGradient(

@@ -20,7 +20,7 @@ from mnist_cli.base.packages import CORE, OPTIONAL
 from mnist_cli.base.version import __version__
 from mnist_cli.data import store
 from mnist_cli.devices.device import cpu_features, cpu_name, resolve_precision
-from mnist_cli.errors import OutputError
+from mnist_cli.errors import OutputError, first_line
 from mnist_cli.gpu import nvidia, probe
 from mnist_cli.gpu.obstacle import GpuObstacle
 
@@ -143,14 +143,7 @@ def _gpu(index: int, obstacle: GpuObstacle | None) -> Gpu:
         # After a failure CUDA may refuse every further call, or hang in it.
         free, total = torch.cuda.mem_get_info(index) if obstacle is None else (0, 0)
     except (RuntimeError, AssertionError) as error:
-        return Gpu(
-            index,
-            "unknown",
-            "unknown",
-            0,
-            0,
-            f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}",
-        )
+        return Gpu(index, "unknown", "unknown", 0, 0, f"failed: {first_line(error)}")
     return Gpu(index, properties.name, capability, total or properties.total_memory, free, kernel)
 
 

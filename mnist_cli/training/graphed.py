@@ -30,7 +30,7 @@ from mnist_cli.config.schema import TrainConfig
 from mnist_cli.data.batches import DeviceLoader
 from mnist_cli.devices.device import Precision
 from mnist_cli.devices.kinds import random_state_kept, rate_dtype
-from mnist_cli.errors import Caution, UsageError
+from mnist_cli.errors import Caution, UsageError, first_line
 from mnist_cli.runs.results import MEANS
 from mnist_cli.training.step import Stepper
 
@@ -96,8 +96,9 @@ def _refusal(error: BaseException) -> BaseException:
         error = error.__context__
     if isinstance(error, torch.OutOfMemoryError):
         return error
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f"a CUDA graph is not available: {reason}", "Set cuda_graph to false.")
+    return UsageError(
+        f"a CUDA graph is not available: {first_line(error)}", "Set cuda_graph to false."
+    )
 
 
 def obstacle(

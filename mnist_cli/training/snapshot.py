@@ -20,7 +20,7 @@ from mnist_cli.config.names import ModelName
 from mnist_cli.devices.cpu_arithmetic import fingerprint
 from mnist_cli.devices.device import hardware_name
 from mnist_cli.devices.kinds import random_state, set_random_state
-from mnist_cli.errors import CheckpointError, NonFiniteError
+from mnist_cli.errors import CheckpointError, NonFiniteError, first_line
 from mnist_cli.networks import ensemble, own_network
 from mnist_cli.runs.results import MEANS
 from mnist_cli.training import norms
@@ -174,9 +174,8 @@ def restore(
         state.history[:] = checkpoint.history
         moved = _restore_generators(document["generators"], state, augment_generator)
     except GARBLED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{checkpoint.path} cannot be resumed: {reason}",
+            f"{checkpoint.path} cannot be resumed: {first_line(error)}",
             "It can still be evaluated: mnist eval.",
         ) from error
     return differences(then, now) + moved

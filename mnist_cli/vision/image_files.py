@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedIm
 
 from mnist_cli.base.files import is_regular, is_there
 from mnist_cli.base.packages import installing
-from mnist_cli.errors import DataError
+from mnist_cli.errors import DataError, first_line
 from mnist_cli.vision.not_pictures import CONVERT, is_heif, kind_of
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
@@ -139,8 +139,9 @@ def decode(data: bytes, name: str) -> Picture:
         ) from error
     except Exception as error:
         # On damaged bytes decoders raise OSError, SyntaxError, struct.error and others.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{name} is a damaged picture: {reason:.200}", "Save it again.") from error
+        raise DataError(
+            f"{name} is a damaged picture: {first_line(error):.200}", "Save it again."
+        ) from error
 
 
 def _unreadable(data: bytes, name: str) -> DataError:

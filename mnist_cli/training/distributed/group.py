@@ -21,7 +21,7 @@ from mnist_cli.base.process import leave_at_end, stdout_discarded
 from mnist_cli.base.seeding import derive
 from mnist_cli.devices.device import resolve_device
 from mnist_cli.devices.memory import is_out_of_memory
-from mnist_cli.errors import DeviceError, RankError, RankTimeout
+from mnist_cli.errors import DeviceError, RankError, RankTimeout, first_line
 from mnist_cli.gpu.probe import cuda_count
 from mnist_cli.training.distributed.interfaces import choose_network
 from mnist_cli.training.distributed.norm import own_buffers, synchronised
@@ -214,6 +214,6 @@ def explained(rank: int, size: int) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """The first sentence of torch's message, without the source location that it begins with."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = first_line(error)
     line = line.partition("] ")[2] or line if line.startswith("[") else line
     return line.partition(". ")[0].rstrip(".")
