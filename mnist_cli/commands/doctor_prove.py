@@ -31,8 +31,10 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         OutputError: ``out`` is a folder, or cannot be written.
         typer.Exit: a claim does not hold.
     """
-    if out is not None:
-        _check_file(out)
+    if out is not None:  # before the first row
+        if not out.name or is_folder(out):
+            raise OutputError(f"--out {out}: it is a folder, not a file", "Name a file: gpu.md.")
+        check_writable(out.parent)
     started = perf_counter()
     with tempfile.TemporaryDirectory(prefix="mnist-prove-") as folder:
         subject = choose_subject(device, data_dir, Path(folder), WORKER, note=note, warn=warn)
@@ -51,10 +53,3 @@ def prove(device: str, data_dir: Path, out: Path | None, *, as_json: bool) -> No
         shown.print_verdict(result)
     if not result["proven"]:
         raise typer.Exit(NumericsError.code)
-
-
-def _check_file(out: Path) -> None:
-    """Check before the first row that the table can be written."""
-    if not out.name or is_folder(out):
-        raise OutputError(f"--out {out}: it is a folder, not a file", "Name a file: gpu.md.")
-    check_writable(out.parent)

@@ -158,14 +158,14 @@ def step_through(graph: GradGraph, steps: Sequence[ReplayStep]) -> None:
     """
     console = stdout()
     glyphs = Glyphs() if speaks_unicode(console) else Glyphs.ascii()
-    reader = _key_reader()
-    if not console.is_terminal or console.is_dumb_terminal or reader is None:
+    keys = sys.platform != "win32" and sys.stdin and sys.stdin.isatty()
+    if not console.is_terminal or console.is_dumb_terminal or not keys:
         for step in steps:
             sys.stdout.write("\n".join(step_lines(step, graph, len(steps), glyphs)) + "\n\n")
         return
     stepper = Stepper(graph, steps)
 
-    with console.screen(hide_cursor=True), reader() as read:
+    with console.screen(hide_cursor=True), _posix_keys() as read:
         while not stepper.done:
             _draw(stepper, glyphs)
             stepper.press(read())
@@ -181,13 +181,6 @@ def _draw(stepper: Stepper, glyphs: Glyphs) -> None:
 def _wrapped(line: str, width: int) -> list[str]:
     """A line in pieces that fit; those after the first are indented as a step's details."""
     return textwrap.wrap(line, width, subsequent_indent=" " * min(11, width // 3)) or [""]
-
-
-def _key_reader() -> Callable[[], contextlib.AbstractContextManager[Callable[[], str]]] | None:
-    """How to read single keys; None without a terminal, or on Windows."""
-    if sys.platform == "win32" or not sys.stdin or not sys.stdin.isatty():
-        return None
-    return _posix_keys
 
 
 @contextlib.contextmanager
