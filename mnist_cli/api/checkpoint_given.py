@@ -26,11 +26,11 @@ def open_target(
     target: Path | None,
     runs: Path,
     *,
-    network: ModelName | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    source: DataSource | None = None,
-    normalise: MeanStd | None = None,
+    network: ModelName | None,
+    device: str | None,
+    precision: str | None,
+    source: DataSource | None,
+    normalise: MeanStd | None,
 ) -> OpenCheckpoint:
     """Open a checkpoint on a device.
 
@@ -86,10 +86,10 @@ def open_given(
     what: RunFolder | str | os.PathLike[str] | int | None,
     *,
     runs: str | os.PathLike[str],
-    network: object = None,
-    device: str | None = None,
-    precision: str | None = None,
-    normalise: object = None,
+    network: object,
+    device: str | None,
+    precision: str | None,
+    normalise: object,
     source: DataSource | None = None,
 ) -> OpenCheckpoint:
     """As :func:`open_target`, from the arguments of a call; warns of what was guessed.

@@ -98,7 +98,7 @@ def recipe_run(config: str | None, runs: Path = RUNS, place: str = FLAG) -> Path
     return folder
 
 
-def recipe_name(config: str | None, runs: Path = RUNS) -> str:
+def recipe_name(config: str | None, runs: Path) -> str:
     """The name of a recipe in a run's records: a preset or a file, or what the run itself records."""
     from mnist_cli.runs.listing import read_run
 

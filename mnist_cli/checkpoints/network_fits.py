@@ -29,7 +29,7 @@ class Fit:
     weights: Weights
 
 
-def find_fits(tensors: Tensors, model: str | None, stated: str | None = None) -> list[Fit]:
+def find_fits(tensors: Tensors, model: str | None, stated: str | None) -> list[Fit]:
     """The weights that fit a network, the most conventional places first.
 
     Args:

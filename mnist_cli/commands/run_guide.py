@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class RunGuide(Observer):
     """Knows the command that resumes the run, once the run has begun."""
 
-    def __init__(
-        self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str]) -> None:
         self._loggers = loggers
         self._place = place
         self._data_dir = data_dir

@@ -126,7 +126,7 @@ def load(
 
 
 def load_samples(
-    name: str, root: Path, say: Progress | None = None
+    name: str, root: Path, say: Progress | None
 ) -> tuple[Mapping[str, Samples], LoadedData]:
     """Load a data set as :func:`load` does, but as arrays, without torch.
 

@@ -137,7 +137,7 @@ def read_own(path: Path, say: Callable[[str], None] | None = None) -> OwnData:
     return OwnData(spec, train, test, tuple(remarks), raw.val)
 
 
-def read_raw(path: Path, say: Callable[[str], None] | None = None) -> Raw:
+def read_raw(path: Path, say: Callable[[str], None] | None) -> Raw:
     """As :func:`read_own`, without cutting a test set. Raises the same."""
     with _explained(path):
         raw = _read(path, say)

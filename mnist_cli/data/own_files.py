@@ -38,7 +38,7 @@ def read(path: Path, say: Callable[[str], None] | None = None) -> Raw:
     return assembled(path, splits, ())
 
 
-def read_folder(root: Path, say: Callable[[str], None] | None = None) -> Raw | None:
+def read_folder(root: Path, say: Callable[[str], None] | None) -> Raw | None:
     """Read the files of a folder, or of its only subfolder that has any; None without such files.
 
     Raises:

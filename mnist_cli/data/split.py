@@ -92,9 +92,7 @@ def validation_size(wanted: int | None, count: int) -> int:
     return min(VALIDATION, count // 10) if wanted is None else wanted
 
 
-def training_size(
-    wanted: int, val_size: int | None, count: int, own_val: Split | None = None
-) -> int:
+def training_size(wanted: int, val_size: int | None, count: int, own_val: Split | None) -> int:
     """The number of ``count`` images that :func:`cut_validation` keeps to train on; 0 wants all."""
     if own_val is not None and val_size is None:
         return wanted or count

@@ -86,7 +86,7 @@ def read_driver(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> Driver:
     )
 
 
-def in_wsl(proc: Path = Path("/proc"), dev: Path = Path("/dev")) -> bool:
+def in_wsl(proc: Path, dev: Path) -> bool:
     """Whether this is Windows Subsystem for Linux, or a container in it."""
     release = text_of(proc / "sys/kernel/osrelease")
     return "microsoft" in release.lower() or (dev / "dxg").exists()
@@ -98,7 +98,7 @@ def module_version(proc: Path = Path("/proc")) -> str:
     return found[1] if found else ""
 
 
-def device_files(dev: Path = Path("/dev")) -> tuple[str, ...]:
+def device_files(dev: Path) -> tuple[str, ...]:
     """The files that a program opens to reach the cards; Windows Subsystem for Linux has one."""
     try:
         names = sorted(os.listdir(dev))  # noqa: PTH208

@@ -59,7 +59,7 @@ def write_graphs(
     *,
     direction: Direction,
     order: Sequence[int] | None,
-    findings: Sequence[Diagnosis] | None = None,
+    findings: Sequence[Diagnosis] | None,
 ) -> list[Path]:
     """Write ``graph.*``: the data whole, the pictures of the part shown.
 

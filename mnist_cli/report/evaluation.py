@@ -23,10 +23,10 @@ MOST_LETTERS = 60
 def print_evaluation(
     evaluation: Evaluation,
     classes: Sequence[str],
-    files: Sequence[str] = (),
+    files: Sequence[str],
     *,
-    tables: bool = True,
-    smoothing: float = 0.0,
+    tables: bool,
+    smoothing: float,
 ) -> None:
     """Print what ``mnist eval`` shows.
 

@@ -119,9 +119,7 @@ def _places(history: Sequence[EpochResult], steps: Sequence[StepRow]) -> list[fl
     return [ends.get(one.epoch, one.epoch) if one is history[-1] else one.epoch for one in history]
 
 
-def finish_curves(
-    loss: Axes, accuracy: Axes, rate: Axes, epochs: int, *, steps: bool = False
-) -> None:
+def finish_curves(loss: Axes, accuracy: Axes, rate: Axes, epochs: int, *, steps: bool) -> None:
     """Set titles, axes and limits of learning curves.
 
     Args:

@@ -46,8 +46,8 @@ def print_dump(
     graph: GradGraph,
     findings: Sequence[Diagnosis],
     *,
-    renumbered: bool = False,
-    forward: bool = False,
+    renumbered: bool,
+    forward: bool,
 ) -> None:
     """A recorded graph: its tree, its parameters and the findings.
 

@@ -299,7 +299,7 @@ def _bar(console: Console, epochs: int) -> Progress:
     return bar
 
 
-def print_summary(summary: Summary, *, kept: bool = True) -> None:
+def print_summary(summary: Summary, *, kept: bool) -> None:
     """Print the result on the test set, and the paths of the run if it was ``kept``."""
     out = stdout(wide=True)
     test = summary.test

@@ -16,7 +16,7 @@ def average(
     model: nn.Module,
     *,
     first: bool,
-    copied: Collection[int] = frozenset(),
+    copied: Collection[int],
 ) -> None:
     """Update the average with the model's weights; in the first step, copy them.
 

@@ -184,7 +184,7 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 
 
 def learning_rates(
-    config: TrainConfig, history: Sequence[EpochResult], steps: Sequence[StepRow] = ()
+    config: TrainConfig, history: Sequence[EpochResult], steps: Sequence[StepRow]
 ) -> list[tuple[float, float]]:
     """The learning rate over these epochs, as ``steps`` or :meth:`LearningRate.course` has it.
 
