@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mnist_cli.api.cautions import caution
-from mnist_cli.api.checkpoint_given import (
-    check_given,
-    normalisation_given,
-    open_given,
-    unfinished,
-)
+from mnist_cli.api.checkpoint_given import check_given, normalisation_given, open_given, unfinished
 from mnist_cli.api.evaluation_object import Evaluation
 from mnist_cli.api.places import RUNS, data_folder
 from mnist_cli.api.run_folder import RunFolder

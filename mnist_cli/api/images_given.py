@@ -225,10 +225,7 @@ def _array(given: Any, source: str) -> npt.NDArray[Any]:
             f"{source} is not an array of numbers: {error!s:.120}", f"{FORMS}."
         ) from error
     if array.dtype.kind not in "biuf":
-        raise UsageError(
-            f"{source} is an array of {array.dtype}, not of grey levels",
-            _LEVELS,
-        )
+        raise UsageError(f"{source} is an array of {array.dtype}, not of grey levels", _LEVELS)
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise DataError(f"{source} has masked values", "Fill them, as with array.filled(0).")
     return array

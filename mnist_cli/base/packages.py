@@ -59,8 +59,7 @@ def require(package: str, what: str) -> None:
     imported_as = next(name for name, installed in OPTIONAL.items() if installed == package)
     if importlib.util.find_spec(imported_as) is None:
         raise DependencyError(
-            f"{what} needs the package {package}, which is not installed",
-            _how_to_install(package),
+            f"{what} needs the package {package}, which is not installed", _how_to_install(package)
         )
 
 

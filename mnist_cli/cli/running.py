@@ -21,13 +21,7 @@ from typing import NoReturn, TextIO
 import typer
 
 from mnist_cli.base.process import OWN_THREAD, abandon_stdout, end
-from mnist_cli.base.signals import (
-    ENDINGS,
-    HeldImport,
-    Termination,
-    end_on_signals,
-    ignore_signals,
-)
+from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, end_on_signals, ignore_signals
 from mnist_cli.cli.app import needed
 from mnist_cli.cli.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated, UsageError

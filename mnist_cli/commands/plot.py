@@ -108,12 +108,7 @@ def plot(
     from mnist_cli.inference.plot_material import NetworkViews, RunCurves
     from mnist_cli.report import lessons
     from mnist_cli.report.console import print_json, warn
-    from mnist_cli.report.plot_pictures import (
-        OF_RUN,
-        draw,
-        draw_overlay,
-        options_without_effect,
-    )
+    from mnist_cli.report.plot_pictures import OF_RUN, draw, draw_overlay, options_without_effect
     from mnist_cli.report.plots import print_pictures
 
     needs_network = not OF_RUN.keys() >= set(names)

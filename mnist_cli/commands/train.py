@@ -35,11 +35,7 @@ RULES = (
         ("resume",),
         "A resumed run keeps its own weights and optimiser; --from starts a new run.",
     ),
-    Excludes(
-        ("config",),
-        ("resume",),
-        "A resumed run keeps its own configuration; omit --config.",
-    ),
+    Excludes(("config",), ("resume",), "A resumed run keeps its own configuration; omit --config."),
     Excludes(
         ("verify_resume",),
         ("dry_run", "resume", "tensorboard", "logger", "dump_grad"),

@@ -128,10 +128,7 @@ def from_file(path: Path, *, environment: Mapping[str, Any] | None = None) -> La
     except (ValueError, RecursionError) as error:
         # Besides TOMLDecodeError, tomllib passes on errors of int() and of its recursion.
         fault = str(error).replace("Cannot overwrite a value", _repeated(text))
-        raise UsageError(
-            f"{path} is not TOML: {fault}",
-            _FORM,
-        ) from error
+        raise UsageError(f"{path} is not TOML: {fault}", _FORM) from error
     for key, value in values.items():
         if isinstance(value, dict | list):
             raise UsageError(

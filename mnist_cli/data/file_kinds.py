@@ -60,11 +60,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "is a RAR archive", _UNPACK),
     (b"%PDF", "is a PDF", f"Name {READABLE}."),
-    (
-        b"version https://git-lfs",
-        "is a Git LFS pointer, not the file itself",
-        "Run git lfs pull.",
-    ),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself", "Run git lfs pull."),
     (b"\xff\xfe", "is text in UTF-16", "Save it as CSV in UTF-8."),
     (b"\xfe\xff", "is text in UTF-16", "Save it as CSV in UTF-8."),
 )

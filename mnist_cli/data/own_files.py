@@ -178,13 +178,7 @@ def assembled(path: Path, splits: Mapping[str, Rows], remarks: Sequence[str]) ->
     sentences = [*remarks, *_remarks(splits)]
     if not train.names:
         sentences += own_labels.remarks(values)
-    return Raw(
-        classes,
-        arrays["train"],
-        arrays.get("test"),
-        tuple(sentences),
-        arrays.get("val"),
-    )
+    return Raw(classes, arrays["train"], arrays.get("test"), tuple(sentences), arrays.get("val"))
 
 
 def _renumbered(where: str, rows: Rows, names: Sequence[str]) -> npt.NDArray[np.int64]:

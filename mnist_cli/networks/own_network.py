@@ -275,10 +275,7 @@ def _as_elsewhere(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _running(model_name: ModelName, doing: str) -> Iterator[None]:
-    with (
-        settings_kept(model_name.label),
-        running(model_name.label, doing, model_name.path.parent),
-    ):
+    with settings_kept(model_name.label), running(model_name.label, doing, model_name.path.parent):
         yield
 
 

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from mnist_cli.data.split_names import in_words
-from mnist_cli.report.console import (
-    note,
-    print_json,
-    print_table,
-    speaks_unicode,
-    stderr,
-    stdout,
-)
+from mnist_cli.report.console import note, print_json, print_table, speaks_unicode, stderr, stdout
 
 if TYPE_CHECKING:
     import numpy as np

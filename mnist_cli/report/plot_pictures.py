@@ -303,10 +303,7 @@ def _embedding(views: NetworkViews, paths: Paths) -> Preview:
     return Preview(f"t-SNE of {len(chosen):,} test images, by class", chart=chart)
 
 
-OF_RUN: Mapping[str, Callable[[RunCurves, Paths], Preview]] = {
-    "curves": _curves,
-    "ratios": _ratios,
-}
+OF_RUN: Mapping[str, Callable[[RunCurves, Paths], Preview]] = {"curves": _curves, "ratios": _ratios}
 """Plots of a run's epochs, which need no network."""
 
 OF_NETWORK: Mapping[str, Callable[[NetworkViews, Paths], Preview]] = {

@@ -68,6 +68,5 @@ def _row(path: Path, number: int, line: str) -> EpochResult | StepRow:
         return EpochResult.from_plain(plain)
     except GARBLED as error:
         raise CheckpointError(
-            f"{path}, line {number}, is not {what}: {error!r:.100}",
-            _instead(path),
+            f"{path}, line {number}, is not {what}: {error!r:.100}", _instead(path)
         ) from error

@@ -178,10 +178,7 @@ def check_alike(
     ]
     elsewhere = ranks.agree(int(bool(differences)))
     if differences:
-        raise UsageError(
-            f"rank {ranks.rank} differs from rank 0: {'; '.join(differences)}",
-            _SAME,
-        )
+        raise UsageError(f"rank {ranks.rank} differs from rank 0: {'; '.join(differences)}", _SAME)
     if elsewhere:
         raise RankError("another rank differs from rank 0, and reports the difference", _SAME)
 

@@ -165,12 +165,7 @@ def dump(
     findings = made.findings_in(view.module or "")
     if not as_json:
         if "text" in formats and not (quiet and len(formats) > 1):
-            report.print_dump(
-                shown,
-                findings,
-                renumbered=not whole,
-                forward=view.forward,
-            )
+            report.print_dump(shown, findings, renumbered=not whole, forward=view.forward)
         if made.graph.replay is not None:
             report.print_verdict(made.graph.replay)
     files = [name for name in formats if name != "text" or out is not None]

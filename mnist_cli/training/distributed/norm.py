@@ -59,8 +59,7 @@ class RankBatchNorm(_BatchNorm):
         mean, var, count = _of_all_ranks(images.detach())
         self._remember(mean, var * (count / (count - 1)))
         return cast(
-            Tensor,
-            _Normalise.apply(images, self.weight, self.bias, mean, var, count, self.eps),
+            Tensor, _Normalise.apply(images, self.weight, self.bias, mean, var, count, self.eps)
         )
 
     @torch.no_grad()
