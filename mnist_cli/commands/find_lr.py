@@ -58,7 +58,7 @@ def _draw(trial: RateTrial, settings: TrainConfig, request: RunRequest) -> Path 
     from mnist_cli.base.packages import import_failure
 
     try:
-        from mnist_cli.report.rate_figure import save_rate_trial
+        from mnist_cli.report.run_figures import save_rate_trial
     except ImportError as error:
         request.note(f"{PICTURE} is not drawn: {import_failure(error)}")
         return None

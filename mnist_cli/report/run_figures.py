@@ -1,10 +1,11 @@
-"""Figures of runs: the curves of several runs in one figure, and a run's layers over its epochs."""
+"""Figures of runs: curves of several runs, a run's layers over its epochs, the search for a rate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +22,9 @@ from mnist_cli.report.figure_style import (
 from mnist_cli.report.figures import finish_curves, over_epochs, smoothing, training, validation
 from mnist_cli.report.themes import colours
 from mnist_cli.runs.results import EpochResult, Norms, StepRow
+
+if TYPE_CHECKING:
+    from mnist_cli.training.rate_finder import RateTrial
 
 LEGEND_ROWS = 20
 MOST_OF_NAME = 26
@@ -156,3 +160,24 @@ def _norm_lines(
             lw=1.2,
             label=name,
         )
+
+
+def save_rate_trial(trial: RateTrial, configured: float, *paths: Path, title: str) -> None:
+    """Draw the loss over the learning rate, with the proposed rate and the configured one."""
+    with new_figure(paths, (6.4, 4), title) as figure:
+        axes = figure.subplots()
+        axes.plot(
+            trial.rates, trial.losses, lw=0.8, color=colours().train, alpha=0.5, label="each step"
+        )
+        axes.plot(trial.rates, trial.smoothed, color=colours().train, label="smoothed")
+        if trial.proposal is not None:
+            axes.axvline(
+                trial.proposal,
+                color=colours().validation,
+                label=f"steepest descent: {trial.proposal:.2g}",
+            )
+        axes.axvline(configured, color=colours().quiet, ls=":", label=f"configured: {configured:g}")
+        axes.set(xlabel="learning rate", ylabel="training loss (nats), without label smoothing")
+        axes.set_ylim(0, 1.5 * max(trial.smoothed[0], min(trial.smoothed)))
+        logarithmic(axes, x=True)
+        axes.legend()
