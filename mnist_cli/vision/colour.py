@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.vision.form import stroke_width
-from mnist_cli.vision.ink import Grey, Mask, is_light_on_dark, otsu
+from mnist_cli.vision.ink import CONNECTED, Grey, Mask, is_light_on_dark, otsu
 
 LEAST = 0.15
 """The part of a colour's difference that is ignored, as a share of the paper's light.
@@ -59,11 +59,11 @@ def _coloured_paper(coloured: Mask, dark: Mask) -> Mask:
     width = max(WIDE * stroke_width(dark.astype(np.float32)), SMALLEST * min(dark.shape), 3)
     wide = ndimage.grey_opening((coloured | dark).view(np.uint8), round(width))
     areas, _ = ndimage.label(wide)
-    strokes, _ = ndimage.label(dark, structure=np.ones((3, 3)))
+    strokes, _ = ndimage.label(dark, structure=CONNECTED)
     on_it = dark & (_shares(strokes, areas > 0) >= INSIDE)[strokes]
     outlined = _shares(areas, ndimage.binary_fill_holes(dark), coloured) > 0.5
     written = np.isin(areas, np.unique(areas[on_it])) & (areas > 0) & ~outlined[areas]
-    pieces, _ = ndimage.label(coloured, structure=np.ones((3, 3)))
+    pieces, _ = ndimage.label(coloured, structure=CONNECTED)
     return np.asarray(coloured & np.isin(pieces, np.unique(pieces[written])))
 
 

@@ -19,6 +19,8 @@ from mnist_cli.vision.fitting import scaled
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+CONNECTED = np.ones((3, 3))
+"""Pixels that touch only at a corner are connected."""
 WIDEST = 0.4
 """The widest stroke, as a share of the shorter side; MNIST's reach 0.25."""
 DESK = 0.42
@@ -105,7 +107,7 @@ def _ink_on(raw: Grey, desk: Mask) -> Ink:
 
 def _lies_inside(mask: Mask) -> bool:
     """Whether the largest piece of ink reaches no edge, and the ink no two opposite edges."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, count = ndimage.label(mask, structure=CONNECTED)
     if not count:
         return False
     largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
@@ -240,7 +242,7 @@ def otsu(values: npt.NDArray[np.float32]) -> float:
 
 def _with_cores(levels: Grey, low: float) -> Mask:
     """Pixels with more ink than ``low``, in pieces that reach half of full ink somewhere."""
-    labels, count = ndimage.label(levels > low, structure=np.ones((3, 3)))
+    labels, count = ndimage.label(levels > low, structure=CONNECTED)
     peaks = ndimage.maximum(levels, labels, range(count + 1))
     keeps = np.asarray(peaks) > 0.5
     keeps[0] = False

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mnist_cli.vision.ink import Ink, Mask
-from mnist_cli.vision.pieces import CONNECTED, Box
+from mnist_cli.vision.ink import CONNECTED, Ink, Mask
+from mnist_cli.vision.pieces import Box
 
 STEEPEST = 0.08
 """The largest slope of a line: 4.5 degrees."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import TOUCH, Grey, Ink, Mask, spans
+from mnist_cli.vision.ink import CONNECTED, TOUCH, Grey, Ink, Mask, spans
 from mnist_cli.vision.lines import Line, straight_runs, without
 from mnist_cli.vision.pieces import Box, pieces_of
 from mnist_cli.vision.ruling import FAINT
@@ -90,15 +90,14 @@ def cut_whole(ink: Ink) -> list[Cut]:
         DataError: there is no other ink, so nothing is written.
     """
     ink = _without_lines(ink)
-    labels, count = ndimage.label(ink.mask, structure=np.ones((3, 3)))
+    labels, count = ndimage.label(ink.mask, structure=CONNECTED)
     pieces = _pieces(labels, count)
     digit = _without_specks(_digit(pieces, labels))
     mask = np.isin(labels, [one.number for one in digit])
     if not digit or _only_dots(ink.levels, mask):
         raise DataError(NOTHING, "The digit must stand out from its paper.")
     box = _box(mask)
-    part = np.s_[box.top : box.bottom, box.left : box.right]
-    return [Cut(np.where(mask[part], ink.levels[part], 0).astype(np.float32), box)]
+    return [Cut(np.where(mask[box.part], ink.levels[box.part], 0).astype(np.float32), box)]
 
 
 def _without_lines(ink: Ink) -> Ink:
@@ -221,8 +220,7 @@ def _cluster(pieces: list[Piece], inside: list[Piece], labels: Labels) -> list[P
 
 
 def _own(piece: Piece, labels: Labels) -> Mask:
-    box = piece.box
-    return np.asarray(labels[box.top : box.bottom, box.left : box.right] == piece.number)
+    return np.asarray(labels[piece.box.part] == piece.number)
 
 
 def _without_specks(pieces: list[Piece]) -> list[Piece]:
@@ -300,8 +298,8 @@ def _only_dots(levels: Grey, mask: Mask) -> bool:
     side = min(mask.shape)
     reach = max(1, round(0.02 * side))
     padded, full = np.pad(mask, reach), np.pad(levels > 0.5, reach)
-    joined = ndimage.binary_dilation(padded, np.ones((3, 3)), iterations=reach)
-    labels, _ = ndimage.label(joined, structure=np.ones((3, 3)))
+    joined = ndimage.binary_dilation(padded, CONNECTED, iterations=reach)
+    labels, _ = ndimage.label(joined, structure=CONNECTED)
     smallest = min(SMALLEST, 0.4 * max(mask.shape))
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         ink = padded[rows, columns] & (labels[rows, columns] == number)

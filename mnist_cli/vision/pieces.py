@@ -9,9 +9,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from mnist_cli.errors import DataError
-from mnist_cli.vision.ink import Mask
+from mnist_cli.vision.ink import CONNECTED, Mask
 
-CONNECTED = np.ones((3, 3))
 MOST_PIECES = 20_000
 CLEANER = "Crop the picture to the digits; they must stand out from their paper."
 """The hint for a picture in which no digits are found."""
@@ -37,6 +36,11 @@ class Box:
     def width(self) -> int:
         """Number of columns."""
         return self.right - self.left
+
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """The index of its pixels in a picture."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def union(self, other: Box) -> Box:
         """The smallest box around both."""

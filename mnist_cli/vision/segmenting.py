@@ -176,7 +176,7 @@ def _objection(region: Region, reading: Reading) -> str | None:
 def _is_ring(region: Region, labels: npt.NDArray[np.int32]) -> bool:
     """Whether it is round and hollow, as a zero is: some people write zeros smaller."""
     box = region.box
-    ink = np.isin(labels[box.top : box.bottom, box.left : box.right], region.pieces)
+    ink = np.isin(labels[box.part], region.pieces)
     hollow = int(ndimage.binary_fill_holes(ink).sum()) - int(ink.sum())
     return 0.5 <= box.width / box.height <= 1.8 and hollow >= 0.1 * ink.size
 
@@ -263,6 +263,5 @@ def _gathered(y: npt.NDArray[np.float64], bin_height: float) -> int:
 
 def _cut(ink: Ink, labels: npt.NDArray[np.int32], digit: Region) -> Cut:
     box = digit.box
-    part = np.s_[box.top : box.bottom, box.left : box.right]
-    levels = np.where(np.isin(labels[part], digit.pieces), ink.levels[part], 0)
+    levels = np.where(np.isin(labels[box.part], digit.pieces), ink.levels[box.part], 0)
     return Cut(levels.astype(np.float32), box)

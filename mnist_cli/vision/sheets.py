@@ -33,7 +33,7 @@ def cut_digit(grey: Grey) -> list[Cut]:
     box = whole.box
     with contextlib.suppress(DataError):
         if _is_sheet(whole.levels > 0.5):
-            (cut,) = cut_whole(find_ink(grey[box.top : box.bottom, box.left : box.right]))
+            (cut,) = cut_whole(find_ink(grey[box.part]))
             sides = cut.box.top, cut.box.left, cut.box.bottom, cut.box.right
             return [Cut(cut.levels, Box(*np.add(sides, (box.top, box.left) * 2).tolist()))]
     return [whole]
