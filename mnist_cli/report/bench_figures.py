@@ -17,7 +17,7 @@ from mnist_cli.benchmark.recipes import RecipeResult, pareto
 from mnist_cli.benchmark.scaling import Growth, ScalingResult
 from mnist_cli.benchmark.spread import Spread
 from mnist_cli.report.bench_tables import FACTOR_NAMES, Result
-from mnist_cli.report.figure_style import MARKERS, logarithmic, new_figure
+from mnist_cli.report.figure_style import line_style, logarithmic, new_figure
 from mnist_cli.report.themes import colours
 
 
@@ -48,8 +48,7 @@ def _(result: RecipeResult, path: Path) -> None:
                 axes.plot(
                     seconds,
                     accuracies,
-                    color=colours().lines[position % len(colours().lines)],
-                    marker=MARKERS[position % len(MARKERS)],
+                    **line_style(position),
                     ms=5,
                     lw=1,
                     alpha=0.75,
@@ -77,20 +76,20 @@ def _save_errors(result: RecipeResult, path: Path) -> None:
     with new_figure([path], (7, 4.2), title) as figure:
         axes = figure.subplots()
         for position, one in enumerate(summaries.values()):
-            colour = colours().lines[position % len(colours().lines)]
+            style = line_style(position)
             for run in result.runs:
                 if run.recipe == one.name and len(run.epochs) > 1:
                     seconds, accuracies = zip(*run.epochs, strict=True)
                     errors = [1 - accuracy for accuracy in accuracies]
-                    axes.plot(seconds, errors, color=colour, lw=0.8, alpha=0.35, zorder=1)
+                    axes.plot(seconds, errors, color=style["color"], lw=0.8, alpha=0.35, zorder=1)
             time = one.train_seconds
             axes.errorbar(
                 [time.median],
                 [1 - one.accuracy_mean],
                 xerr=([time.median - time.low], [time.high - time.median]),
                 yerr=[one.accuracy_error or 0.0],
-                fmt=MARKERS[position % len(MARKERS)],
-                color=colour,
+                **style,
+                ls="",
                 ms=7,
                 lw=1,
                 capsize=2,
@@ -129,8 +128,7 @@ def _(result: InferenceResult, path: Path) -> None:
                 [batch.batch_size for batch in one.batches],
                 [batch.images_per_second for batch in one.batches],
                 label=label,
-                color=colours().lines[position % len(colours().lines)],
-                fmt=MARKERS[position % len(MARKERS)] + "-",
+                **line_style(position),
             )
         logarithmic(axes, x=True, y=True)
         sizes = {batch.batch_size for one in summaries for batch in one.batches}

@@ -136,6 +136,12 @@ def class_colours(count: int) -> list[str]:
     return [to_hex(hsv_to_rgb(i / count, 0.75, shades[i % 3])) for i in range(count)]
 
 
+def line_style(number: int) -> dict[str, Any]:
+    """The colour and the marker of a line, by its number in the figure."""
+    lines = colours().lines
+    return {"color": lines[number % len(lines)], "marker": MARKERS[number % len(MARKERS)]}
+
+
 def ordered_colours(count: int) -> list[str]:
     """A colour for each of several lines in order: hues from blue to red, legible on the paper."""
     now, ends = colours(), max(count - 1, 1)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from mnist_cli.report.figure_style import (
     MARKERS,
+    line_style,
     logarithmic,
     marker_size,
     measured_in_training,
@@ -53,8 +54,7 @@ def save_overlay(
         loss, accuracy, rate = figure.subplots(1, 3)
         for place, (name, history) in enumerate(runs.items()):
             style = {
-                "color": colours().lines[place % len(colours().lines)],
-                "marker": MARKERS[place % len(MARKERS)],
+                **line_style(place),
                 "ms": marker_size(3.5, len(history)),
                 "lw": 1.3,
             }
@@ -80,12 +80,9 @@ def save_overlay(
 
 def _legend(runs: Mapping[str, Sequence[EpochResult]], *, steps: bool) -> list[Line2D]:
     names = [
-        Line2D(
-            [], [], color=colours().lines[place % len(colours().lines)], marker=MARKERS[place % len(MARKERS)],
-            ms=4, label=_short(name),
-        )
+        Line2D([], [], **line_style(place), ms=4, label=_short(name))
         for place, name in enumerate(runs)
-    ]  # fmt: skip
+    ]
     kinds = [("-", colours().quiet, "validation"), ("--", colours().paper, "training")]
     lines = [
         Line2D([], [], color=colours().quiet, ls=ls, marker="o", ms=4, mfc=inside, label=label)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from mnist_cli.report.figure_style import ASLANT, MARKERS, new_figure
+from mnist_cli.report.figure_style import ASLANT, line_style, new_figure
 from mnist_cli.report.sweep_table import short, words
-from mnist_cli.report.themes import colours
 from mnist_cli.runs.sweep_results import Setting, SweepResult
 
 MOST_LINES = 12
@@ -83,24 +82,18 @@ def _draw(
         number: of the line, for its colour and marker.
         join: style of the line between the means; empty is none.
     """
-    colour, marker = colours().lines[number % len(colours().lines)], MARKERS[number % len(MARKERS)]
+    style = line_style(number)
     points = []
     for setting in settings:
         place = places[next(iter(setting.values.values()), None)]
         mean = setting.mean("accuracy")
         figures = [run.figure("accuracy") for run in setting.runs]
         dots = [figure for figure in figures if figure is not None]
-        axes.plot([place] * len(dots), dots, ls="", color=colour, marker=marker, ms=4, alpha=0.4)
+        axes.plot([place] * len(dots), dots, ls="", **style, ms=4, alpha=0.4)
         if mean is not None:
             points.append((place, mean.mean, mean.error or 0.0))
     if points:
         x, y, error = zip(*sorted(points), strict=True)
-        style: dict[str, Any] = {
-            "color": colour,
-            "marker": marker,
-            "ms": 5,
-            "lw": 1,
-            "ls": join,
-            "elinewidth": 1,
-        }
-        axes.errorbar(x, y, error, capsize=3, label=label, **style)
+        axes.errorbar(
+            x, y, error, capsize=3, label=label, **style, ms=5, lw=1, ls=join, elinewidth=1
+        )
