@@ -18,9 +18,7 @@ from mnist_cli.errors import UsageError
 def settings_layer(settings: Mapping[str, Any], arguments: tuple[str, ...]) -> Layer:
     """The layer of keyword arguments; None keeps the recipe's value.
 
-    Args:
-        settings: keys of the configuration with their values.
-        arguments: the other arguments of the call, for a hint.
+    ``arguments`` are the other arguments of the call, for a hint.
 
     Raises:
         UsageError: a key that does not exist, or a value of no plain type.

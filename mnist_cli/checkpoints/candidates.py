@@ -161,12 +161,7 @@ def spell(keys: Keys) -> str:
 
 
 def find_candidates(names: Sequence[str], tensors: Tensors) -> Iterator[Candidate]:
-    """Every set of tensors that has the names of a network; batch norm's counters may be missing.
-
-    Args:
-        names: of the network's weights.
-        tensors: of :func:`find_tensors`.
-    """
+    """Every set of tensors that has the ``names`` of a network, but for batch norm's counters."""
     needed = [name for name in names if not name.endswith(COUNTER)]
     anchor = needed[0]
     ends = (full for full in tensors if full == anchor or full.endswith(f".{anchor}"))

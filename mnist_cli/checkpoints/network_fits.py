@@ -32,10 +32,7 @@ class Fit:
 def find_fits(tensors: Tensors, model: str | None, stated: str | None) -> list[Fit]:
     """The weights that fit a network, the most conventional places first.
 
-    Args:
-        tensors: of the file.
-        model: the network; None is any registered network.
-        stated: the network that the file names; it is tried before the registered ones.
+    Without ``model``, any registered network may fit; the one ``stated`` in the file comes first.
     """
     by_names: dict[tuple[str, ...], list[str]] = {}
     for name in [model] if model else [*filter(None, [stated]), *models.RECOGNISED]:

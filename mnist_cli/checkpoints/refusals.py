@@ -54,14 +54,7 @@ def _no_tensors(path: Path, document: object) -> CheckpointError:
 
 
 def _no_fit(path: Path, tensors: Tensors, model: str | None, stated: str) -> CheckpointError:
-    """Why no tensors fit.
-
-    Args:
-        path: the file, for messages.
-        tensors: of the file.
-        model: the network that the user named; None accepts any.
-        stated: the network that the file's metadata name; empty if they name no network.
-    """
+    """Why no tensors fit the network that the user named, or that the file states, or any."""
     if model is not None:
         nearest = _nearest(tensors, weight_names(model))
         classes = models.count_classes(model, nearest) or 10

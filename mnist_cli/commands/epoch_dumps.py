@@ -42,10 +42,6 @@ class EpochDumps(Observer):
     def check(self, epochs: int, done: int = 0) -> None:
         """Refuse epochs that the run does not have, or has trained already.
 
-        Args:
-            epochs: number of epochs of the run.
-            done: number of epochs that are done before it continues.
-
         Raises:
             UsageError: names the epoch.
         """

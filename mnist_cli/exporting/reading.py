@@ -29,14 +29,7 @@ class Network:
 
 
 def reading_lines(path: Path, chosen: Format, taken: Input, network: Network) -> Sequence[str]:
-    """Lines that read the file, and give ``probabilities`` of black images.
-
-    Args:
-        path: the file.
-        chosen: its format.
-        taken: the images that its program takes.
-        network: whose weights it holds.
-    """
+    """Lines that read the file, and give ``probabilities`` of black images."""
     name, count = repr(str(path)), taken.batch or 1
     if chosen.name == "onnx":
         return (

@@ -53,10 +53,7 @@ def make(
 ) -> Exported:
     """Encode the network, and compare the result with it on random images.
 
-    Args:
-        source: the network.
-        chosen: the format.
-        taken: the images that the exported program takes; None is uint8, of any number.
+    If ``taken`` is None, the exported program takes uint8 images, any number.
 
     Raises:
         NotExportable: the exporter, or the reader that checks its result, does not support the

@@ -31,10 +31,7 @@ def trained_on(checkpoint: Checkpoint, data: LoadedData) -> bool:
 def choose_split(name: SplitOfRun, data: LoadedData, config: TrainConfig | None) -> Split:
     """The images of ``test``, ``val`` or ``train``; the last two as a run divided them.
 
-    Args:
-        name: one of the three.
-        data: the data set.
-        config: the run's configuration; None if no run trained on these data.
+    ``config`` is None if no run trained on these data.
 
     Raises:
         UsageError: ``val``, but there is no validation set.

@@ -56,9 +56,7 @@ def chosen(names: Sequence[str] | None, *, tensorboard: bool = False) -> tuple[s
 def build(names: Sequence[str], *, dry_run: bool = False) -> tuple[Callback, ...]:
     """A callback for each name, for one run.
 
-    Args:
-        names: as :func:`chosen` gives them.
-        dry_run: whether nothing is kept: then only what goes into the run's folder is logged.
+    With ``dry_run`` nothing is kept: then only what goes into the run's folder is logged.
     """
     kept = [name for name in names if name == "tensorboard" or not dry_run]
     if not kept:

@@ -73,14 +73,7 @@ def _facts(
     facts: Mapping[str, str],
     state: Callable[[str], bool | None] | None = None,
 ) -> None:
-    """A titled list; on a terminal, long values wrap between words, and states have marks.
-
-    Args:
-        console: for the results.
-        title: of the list.
-        facts: values by name.
-        state: whether a value is good, for its mark; None has no marks.
-    """
+    """A titled list; on a terminal, long values wrap between words, and states have marks."""
     width = max(map(len, facts), default=0)
     console.print(f"[bold]{escape(_wrap(console, title, 0))}[/]")
     for name, value in facts.items():

@@ -189,9 +189,7 @@ class Postponed(Observer):
 class LearningCurves(Observer):
     """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``.
 
-    Args:
-        report: gets the notes.
-        process: draws them while the test set is read; None draws them here.
+    A ``process`` draws while the test set is read.
     """
 
     def __init__(self, report: Observer, process: CurveProcess | None = None) -> None:

@@ -282,10 +282,7 @@ def digest(cells: Sequence[Cell]) -> str:
 def open_sweep(root: Path, name: str, cells: tuple[Cell, ...]) -> Sweep:
     """The sweep of these runs: the newest one that is not complete, or else a new one.
 
-    Args:
-        root: folder of the run directories.
-        name: of the sweep; empty is a number.
-        cells: its runs.
+    If ``name`` is empty, a number is its name.
 
     Raises:
         UsageError: ``name`` is another sweep's, or cannot be a name.

@@ -77,12 +77,7 @@ class Start:
         return [name for name, new in here.items() if new.shape != one.weights[name].shape]
 
     def notes(self, classes: int, used: Normalisation) -> list[str]:
-        """In words: what the run starts from, which weights it does not use, and what else differs.
-
-        Args:
-            classes: number of classes of the run.
-            used: the run's normalisation.
-        """
+        """In words: what the run starts from, the weights that it does not use, what else differs."""
         one = self.checkpoint
         notes = [f"starting from the weights of {self.record['path']}", *one.notes]
         if one.changes:

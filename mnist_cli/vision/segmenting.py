@@ -76,10 +76,7 @@ class Reading:
 
 
 def cut_apart(grey: Grey) -> Page:
-    """Each digit by itself, line by line from the top, within a line from the left.
-
-    Args:
-        grey: levels (H, W), 0 to 255.
+    """Each digit on levels (H, W), 0 to 255; line by line from the top, in a line from the left.
 
     Raises:
         DataError: the picture is blank, holds no digit, or more than :data:`MOST_DIGITS`.
