@@ -154,12 +154,14 @@ class Unnamed:
         retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
         hooked: the tensors of the graph that have hooks: one may take itself off when it runs.
         caches: the results that selective checkpoints keep, and use up in one pass.
+        functions: the nodes of Functions: a backward may delete attributes of its ``ctx``.
         recomputed: what checkpoints run again.
     """
 
     retaining: Sequence[Tensor]
     hooked: Sequence[Tensor]
     caches: Sequence[dict[Any, Any]]
+    functions: Sequence[Node]
     recomputed: Recomputed
 
     @classmethod
@@ -171,7 +173,7 @@ class Unnamed:
         hooked = [one for one in found if _is_hooked(one, ids)]
         functions = [node for node in nodes if is_function(node)]
         recomputed = Recomputed.search(nodes if has_checkpoints(found) else functions)
-        return cls(inner, hooked, _caches(found), recomputed)
+        return cls(inner, hooked, _caches(found), functions, recomputed)
 
     @contextmanager
     def same(self) -> Iterator[None]:
@@ -179,14 +181,29 @@ class Unnamed:
         grads = [tensor.grad for tensor in self.retaining]
         kept = [{key: copy(entry) for key, entry in cache.items()} for cache in self.caches]
         try:
-            hooks = same_hooks(self.hooked)
-            with same_buffers(self.recomputed.modules), self.recomputed.reusable(), hooks:
+            hooks, again = same_hooks(self.hooked), self.recomputed.reusable()
+            with same_buffers(self.recomputed.modules), again, hooks, _same_ctx(self.functions):
                 yield
         finally:
             for tensor, grad in zip(self.retaining, grads, strict=True):
                 tensor.grad = grad
             for cache, entries in zip(self.caches, kept, strict=True):
                 cache.update(entries)
+
+
+@contextmanager
+def _same_ctx(functions: Sequence[Node]) -> Iterator[None]:
+    """Put back the attributes of Functions' nodes, and what their lists, dicts and sets hold."""
+    attributes: list[Any] = [vars(one) for one in functions]
+    held = [value for one in attributes for value in one.values()]
+    changing = [*attributes, *(one for one in held if type(one) in (list, dict, set))]
+    before = [copy(one) for one in changing]
+    try:
+        yield
+    finally:
+        for one, contents in zip(changing, before, strict=True):
+            one.clear()
+            (one.extend if isinstance(one, list) else one.update)(contents)
 
 
 Hooked = tuple[RemovableHandle, dict[int, Any] | None]

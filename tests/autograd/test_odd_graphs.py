@@ -286,6 +286,26 @@ class InPlace(Function):
         return g.mul_(2)
 
 
+class UsesUp(Function):
+    """Its backward lets go of what its ``ctx`` keeps, to save memory."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        ctx.inputs, ctx.stack, ctx.named = [a], [a.detach()], {"a": a.detach()}
+        return a**3
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (a,), ctx.inputs[0] = ctx.inputs, None
+        del ctx.inputs
+        return g * a * ctx.stack.pop() * ctx.named.pop("a")
+
+
+def used_up() -> Made:
+    x = leaf(3)
+    return (UsesUp.apply(x) + x).sum(), {"x": x}
+
+
 def hooked_inside_and_outside() -> Made:
     """What arrives first becomes ``.grad``; what the checkpoint adds is added in place."""
     model, t = nn.Linear(3, 3), leaf(2, 3)
@@ -326,6 +346,7 @@ ODD = [
     no_gradient(Declined),
     no_gradient(Inherits),
     no_gradient(Sums),
+    used_up,
     hooked_inside_and_outside,
     quantised_saved,
     odd_buffers,
