@@ -151,19 +151,28 @@ def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
     keys, other_keys = ([(n.module, n.name) for n in nodes] for nodes in (ours, theirs))
-    if keys == other_keys:  # the usual case: the matcher takes the square of their number
-        return list(zip(ours, theirs, strict=True)), []
-    matcher = difflib.SequenceMatcher(None, keys, other_keys, autojunk=False)
-    pairs: Pairs = []
+    # What they share at both ends needs no matcher, which takes the square of their number.
+    start = _shared(keys, other_keys)
+    end = _shared(keys[start:][::-1], other_keys[start:][::-1])
+    inner, other_inner = slice(start, len(ours) - end), slice(start, len(theirs) - end)
+    matcher = difflib.SequenceMatcher(None, keys[inner], other_keys[other_inner], autojunk=False)
+    pairs: Pairs = list(zip(ours[:start], theirs, strict=False))
     notes: list[str] = []
     for kind, a, b, c, d in matcher.get_opcodes():
+        left, right = ours[inner][a:b], theirs[other_inner][c:d]
         if kind == "equal":
-            pairs += zip(ours[a:b], theirs[c:d], strict=True)
+            pairs += zip(left, right, strict=True)
         else:
-            found, said = _unequal(ours[a:b], theirs[c:d])
+            found, said = _unequal(left, right)
             pairs += found
             notes += said
-    return pairs, notes
+    return [*pairs, *zip(ours[inner.stop :], theirs[other_inner.stop :], strict=True)], notes
+
+
+def _shared(keys: Sequence[object], others: Sequence[object]) -> int:
+    """The number of keys that both begin with."""
+    both = zip(keys, others, strict=False)
+    return next((n for n, (a, b) in enumerate(both) if a != b), min(len(keys), len(others)))
 
 
 def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from autograd_zoo import ConvNet
 from torch import nn
 
-from mnist_cli.autograd import UsageError, record, trace_modules, walk
+from mnist_cli.autograd import UsageError, comparing, record, trace_modules, walk
 from mnist_cli.autograd.comparing import compare
 from mnist_cli.autograd.document import dumps, loads
 from mnist_cli.autograd.graph import GradGraph
@@ -77,6 +79,27 @@ def test_casts_of_another_precision_do_not_disturb_the_alignment() -> None:
     by_name = {one.name: one for one in found.parameters}
     assert by_name["fc.bias"].difference < 0.1
     assert by_name["conv.weight"].difference > 0
+
+
+def test_a_longer_loop_is_aligned_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What both share there is not given to the matcher, which is quadratic in repeated names."""
+    matcher, matched = difflib.SequenceMatcher, []
+
+    def counting(*given: Any, **options: Any) -> Any:
+        matched.extend(given[1:])
+        return matcher(*given, **options)
+
+    def unrolled(steps: int) -> GradGraph:
+        cell, hidden = nn.Linear(4, 4), torch.zeros(1, 4)
+        for _ in range(steps):
+            hidden = torch.tanh(cell(hidden)) * 0.9
+        return walk(hidden.sum(), cell).graph
+
+    monkeypatch.setattr(comparing.difflib, "SequenceMatcher", counting)
+    shorter, longer = unrolled(50), unrolled(51)
+    found = compare(shorter, longer)
+    assert len(found.nodes) == len(shorter)
+    assert sum(map(len, matched)) == len(longer) - len(shorter)
 
 
 def test_another_kernel_in_the_same_place_is_aligned() -> None:
