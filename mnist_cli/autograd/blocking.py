@@ -5,6 +5,7 @@ Works on plain data. Imports no torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mnist_cli.autograd.graph import Node
@@ -49,8 +50,11 @@ class DeadUnits:
     @property
     def many(self) -> bool:
         """Whether too many are dead for chance to explain it."""
-        limit = DEAD_UNITS if self.places >= FEW_PLACES else DEAD_UNITS_OF_FEW
-        return self.total > 0 and self.dead >= limit * self.total
+        if self.places >= FEW_PLACES:
+            return self.dead >= max(1, DEAD_UNITS * self.total)
+        # Of few units, three deviations more than half may be above this share.
+        chance = self.total / 2 + 1.5 * math.sqrt(self.total)
+        return self.dead >= max(1, min(self.total, max(DEAD_UNITS_OF_FEW * self.total, chance)))
 
 
 def has_no_units(node: Node) -> bool:
@@ -60,7 +64,8 @@ def has_no_units(node: Node) -> bool:
 
 def is_relu(node: Node) -> bool:
     """Whether the node passes or blocks each entry, as ReLU does."""
-    return node.name.startswith(RELU_NAMES)
+    clamps = node.name.startswith("Clamp") and node.attributes.get("min") == 0
+    return clamps or node.name.startswith(RELU_NAMES)
 
 
 def blocked_share(node: Node) -> float:

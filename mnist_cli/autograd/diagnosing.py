@@ -6,6 +6,7 @@ Works on plain data, such as a dump read back. Imports no torch and prints nothi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -270,18 +271,47 @@ def _scale(graph: GradGraph, loss_scale: float) -> Iterator[Diagnosis]:
 
 
 def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[Diagnosis]:
+    shares: dict[int, str] = {}
+    told: set[int] = set()
     for node in graph.nodes:
-        if not is_relu(node) or has_no_units(node):
-            continue
         units = counted.get(node.id)
-        if units is not None and units.many:
-            share = f"{units.dead} of {units.total} units pass no gradient for any example"
-        elif units is None and (blocked := blocked_share(node)) >= BLOCKED:
-            share = f"{blocked:.1%} of the gradient's entries that arrive die there"
-        else:
+        if not is_relu(node) or has_no_units(node) or id(units) in told:
             continue
-        message = f"Dead ReLU at {place_of(node)}: {share}."
-        yield of_node("dead-relu", node, message)
+        if units is not None and units.many:
+            told.add(id(units))  # other calls of the layer have the same
+            shares[node.id] = (
+                f"{units.dead} of {units.total} units pass no gradient for any example"
+            )
+        elif units is None and (blocked := blocked_share(node)) >= BLOCKED:
+            shares[node.id] = f"{blocked:.1%} of the gradient's entries that arrive die there"
+    fed = _fed_to_layers(graph) if shares else set()
+    for number, share in shares.items():
+        node = graph.nodes[number]
+        if number in fed or not _has_margin(graph, node):
+            message = f"Dead ReLU at {place_of(node)}: {share}."
+            yield of_node("dead-relu", node, message)
+
+
+def _fed_to_layers(graph: GradGraph) -> set[int]:
+    """The nodes whose results a layer with parameters gets; the hinge of a loss is not among them."""
+    found: set[int] = set()
+    for node in backward_order(graph):
+        before = [edge.node for edge in node.next if edge is not None]
+        if node.id in found or any(_of_leaves_only(graph, graph.nodes[one]) for one in before):
+            found.update(before)
+    return found
+
+
+def _has_margin(graph: GradGraph, node: Node) -> bool:
+    """Whether a constant was added to what a node gets, or that subtracted from one, as in a hinge."""
+    for _ in range(4):
+        edges = [edge for edge in node.next if edge is not None]
+        node = graph.nodes[edges[0].node] if edges else node
+        if not edges or not re.match("(Add|Sub|Rsub|Neg|Mul)Backward", node.name):
+            return False
+        if node.name == "RsubBackward1" or (None in node.next and node.name[0] in "ASR"):
+            return True
+    return False
 
 
 def _saturated(graph: GradGraph) -> Iterator[Diagnosis]:

@@ -247,13 +247,25 @@ def findings_of(loss: Tensor, model: nn.Module) -> tuple[Diagnosis, ...]:
     return tuple(inspect(loss, model).findings)
 
 
-@pytest.mark.parametrize(("examples", "found"), [(1, False), (16, False), (64, True)])
-def test_units_that_are_silent_for_few_examples_are_not_dead(examples: int, found: bool) -> None:
+@pytest.mark.parametrize(
+    ("examples", "units", "silent", "found"),
+    [
+        (1, 20, 12, False),
+        (16, 20, 12, False),
+        (64, 20, 12, True),
+        (1, 4, 3, False),  # a third of all such layers, by chance
+        (16, 12, 9, False),
+        (16, 64, 48, True),
+    ],
+)
+def test_units_that_are_silent_for_few_examples_are_not_dead(
+    examples: int, units: int, silent: int, found: bool
+) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 2))
+    model = nn.Sequential(nn.Linear(4, units), nn.ReLU(), nn.Linear(units, 2))
     with torch.no_grad():
-        model[0].bias[:12] = -100.0
-        model[0].bias[12:] = 100.0
+        model[0].bias[:silent] = -100.0
+        model[0].bias[silent:] = 100.0
     kinds = kinds_of(model(torch.randn(examples, 4)).square().mean(), model)
     assert ("dead-relu" in kinds) is found
 
@@ -268,12 +280,25 @@ def test_calls_of_one_layer_count_as_one_batch() -> None:
     counts = dead_units(record(walk(loss, model), keep=True))
     assert [*counts.values()] == [batch] * 20
     assert len({id(count) for count in counts.values()}) == 1  # else time is quadratic in calls
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)
+    loss = torch.cat([model(state[None]) for state in states]).square().mean()
+    kinds = [one.kind for one in findings_of(loss, model)]
+    assert kinds.count("dead-relu") == 1  # not one for each call
 
 
+class Clamp(nn.Module):
+    """ReLU, as it is often written by hand."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0)
+
+
+@pytest.mark.parametrize("relu", [nn.ReLU(), Clamp()], ids=["relu", "clamp"])
 @pytest.mark.parametrize("norm", [nn.Identity(), nn.LayerNorm(8)], ids=["plain", "norm"])
-def test_features_of_a_sequence_are_units(norm: nn.Module) -> None:
+def test_features_of_a_sequence_are_units(norm: nn.Module, relu: nn.Module) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), norm, nn.ReLU(), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Linear(4, 8), norm, relu, nn.Linear(8, 3))
     with torch.no_grad():
         getattr(norm, "bias", model[0].bias)[:4] = -100.0
     (dead,) = [
@@ -284,10 +309,26 @@ def test_features_of_a_sequence_are_units(norm: nn.Module) -> None:
     assert "4 of 8 units" in dead.message
 
 
-def test_a_hinge_that_most_examples_satisfy_is_no_dead_relu() -> None:
+@pytest.mark.parametrize(
+    "hinge",
+    [
+        lambda scores: (scores.sum(1) - 100.0).clamp(min=0),
+        lambda scores: F.relu(1.0 - (scores + 100.0)),  # as of a GAN's critic
+        lambda scores: (0.2 - 100.0 + scores - scores[:, :1]).clamp(min=0),  # as of a ranking
+    ],
+)
+def test_a_hinge_that_most_examples_satisfy_is_no_dead_relu(
+    hinge: Callable[[Tensor], Tensor],
+) -> None:
     model = nn.Linear(4, 3)
-    loss = (model(torch.randn(50, 4)).sum(1) - 100.0).clamp(min=0).mean()
-    assert "dead-relu" not in kinds_of(loss, model)
+    assert "dead-relu" not in kinds_of(hinge(model(torch.randn(80, 4))).mean(), model)
+
+
+def test_a_dead_relu_after_a_constant_is_found() -> None:
+    """As after a residual connection from a frozen layer."""
+    first, last, x = nn.Linear(4, 4), nn.Linear(4, 3), torch.randn(80, 4)
+    loss = last((first(x) + (x - 100.0)).relu()).square().mean()
+    assert "dead-relu" in kinds_of(loss, nn.ModuleList([first, last]))
 
 
 @pytest.mark.parametrize("layer", [nn.Tanh(), nn.Sigmoid()], ids=["tanh", "sigmoid"])
