@@ -144,8 +144,9 @@ def test_what_gradcheck_refuses() -> None:
         calls.append(1)
         return x.sum() * len(calls)
 
-    with pytest.raises(UsageError, match="not the same when evaluated twice"):
+    with pytest.raises(UsageError, match="not the same when evaluated twice") as refused:
         gradcheck(unsteady, {"x": x})
+    assert "--eval" in (refused.value.hint or "")
 
 
 def test_a_gradient_that_is_not_finite_fails_the_check() -> None:

@@ -143,7 +143,9 @@ def test_against_the_same_device_and_file(run: Run, tmp_path: Path) -> None:
     same = run("inspect-grad", weights, *SMALL, "--against", "cpu", "--json")
     assert same.document["same"]
     assert "both sides are fp32 on cpu, train mode" in same.err
-    assert "both sides" not in run("inspect-grad", weights, *SMALL, "--against", "eval").err
+    fresh = run("inspect-grad", "--model", "example", *SMALL, "--against", "eval").err
+    assert "both sides" not in fresh
+    assert fresh.count("fresh network") == 1
     made = run("inspect-grad", weights, *SMALL, "-q", "--format", "json", "--out", tmp_path)
     assert made.code == 0
     against = ("--against", tmp_path / "graph.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from mnist_cli.runs.directory import find_checkpoint
 class Asked:
     """A request, and where its checkpoint is; ``target`` None is the newest run, if there is one.
 
-    ``quiet`` omits how another program's file was read.
+    ``quiet`` omits how another program's file was read. ``told`` has the warnings so far: the
+    other side of a comparison does not repeat them.
     """
 
     target: Path | None
     runs: Path
     request: Request
     quiet: bool = False
+    told: set[str] = field(default_factory=set)
 
     def graph(self, target: Path | None = None, **changes: Any) -> GradGraph:
         """The recorded graph of another target, or under another device, precision or mode."""
@@ -44,12 +46,15 @@ class Asked:
         """
         found = self._found()
         batch = open_batch(self.request, found)
+        warnings = [*batch.notes]
         if found is None:
             fresh = f"inspecting a fresh network '{batch.name}' on {batch.dataset}"
             none = f"no checkpoint was named and {self.runs}/ has none: "
-            warn(fresh if self.request.model is not None else none + fresh)
-        for text in batch.notes:
-            warn(text)
+            warnings.insert(0, fresh if self.request.model is not None else none + fresh)
+        for text in warnings:
+            if text not in self.told:
+                warn(text)
+        self.told.update(warnings)
         if not quiet:
             note(batch.describe(computed))
             if found is not None:
