@@ -65,13 +65,13 @@ NOT_FINITE: Mapping[str, str] = {
         "log1p, or clamp(min=1e-8) before it."
     ),
     "Div|Reciprocal": "Look for a division by zero: add a small number to the divisor.",
-    "Exp|Exp2|Sinh|Cosh": (
+    "Exp|Exp2|Expm1|Sinh|Cosh": (
         "exp overflows above 88 in float32: use logsumexp or softmax, which subtract the largest "
         "value, or clamp before it."
     ),
     "Pow": (
-        "A power with an exponent below 1 has an infinite slope at zero, and none for negative "
-        "values: clamp(min=1e-8) before it."
+        "With an exponent below 1, a power has an infinite slope at zero, and none for negative "
+        "values: clamp(min=1e-8) before it. With a large exponent, large values overflow."
     ),
     "Acos|Asin|Atanh|Acosh|Erfinv": "Its slope is infinite at −1 and 1: clamp to a little less.",
     "Logit": "Its slope is infinite at 0 and 1: set eps, such as 1e-6.",

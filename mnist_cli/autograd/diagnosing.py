@@ -22,7 +22,7 @@ from mnist_cli.autograd.blocking import (
     saturated_share,
 )
 from mnist_cli.autograd.brief import Brief
-from mnist_cli.autograd.graph import GradGraph, Node, Parameter, Stats, check_graphs
+from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Stats, check_graphs
 from mnist_cli.autograd.order import backward_order
 
 VANISHING = 1e-4
@@ -171,7 +171,7 @@ def place_of(node: Node) -> str:
 def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis]:
     """The node of the forward pass where the first NaN or infinity is seen."""
     node = graph.nodes[first.node]
-    before = [graph.nodes[edge.node] for edge in node.next if edge is not None]
+    before = [graph.nodes[edge.node] for edge in _edges_into(node, first.slot) if edge is not None]
     makers = [source_of(graph, one) for one in before if not _of_leaves_only(graph, one)]
     what = f"produced NaN or infinity from finite values ({first.slot})"
     if not first.made_here:
@@ -184,6 +184,16 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     received = not first.made_here and not first.slot.startswith("result")
     made_by = makers[0].name if len(makers) == 1 and _keeps_its_inputs(makers[0]) else ""
     yield replace(found, advice=advice("not-finite", made_by)) if received else found
+
+
+def _edges_into(node: Node, slot: str) -> tuple[Edge | None, ...]:
+    """The edge of the input that a saved tensor is; all edges if its name does not say which."""
+    place = _INPUTS.get(slot, len(node.next))
+    return node.next[place : place + 1] or node.next
+
+
+_INPUTS = {"self": 0, "input": 0, "query": 0, "other": 1, "key": 1, "value": 2}
+"""Places of inputs by the names of saved tensors."""
 
 
 def _keeps_its_inputs(node: Node) -> bool:

@@ -227,6 +227,7 @@ ADVICE: list[tuple[Callable[[], Tensor], str]] = [
     (lambda: torch.linalg.slogdet(Q)[1], "to its diagonal"),
     (lambda: torch.logit(Q).sum(), "set eps"),
     (lambda: torch.xlogy(Q, Q).sum(), "needs positive values"),
+    (lambda: (Q.relu() * Q.relu().log()).sum(), "needs positive values"),  # an entropy
 ]
 
 
