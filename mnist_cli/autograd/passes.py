@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd.bits import entries, finite, has_nan, tensors_in, without_values
-from mnist_cli.autograd.brief import listed
+from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
-from mnist_cli.autograd.module_state import same_buffers
+from mnist_cli.autograd.module_state import same_attributes, same_buffers
 from mnist_cli.autograd.problems import Evidence, not_finite_only
 from mnist_cli.autograd.recording import record_last
 from mnist_cli.autograd.torch_private import (
@@ -38,6 +38,7 @@ NOT_AGAIN = (
     "A second run of the pass is finite: its inputs or state have changed, or another process sends "
     "gradients that are not finite."
 )
+FAILS_AGAIN = "A second run of the pass, to find the cause, fails with {}: {}."
 
 
 @dataclass(eq=False)
@@ -115,18 +116,18 @@ def _autocast() -> torch.dtype | None:
 
 
 def _cut(value: Any) -> Any:
-    """The value without the graph that made it, which would be held as long as this pass."""
+    """The value without the graphs of its tensors: they would be held as long as this pass."""
     if isinstance(value, Tensor) and value.grad_fn is not None:
         return value.detach().requires_grad_()
-    return value
+    if type(value) in (list, tuple):
+        return type(value)(map(_cut, value))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_cut, value))
+    return {key: _cut(one) for key, one in value.items()} if type(value) is dict else value
 
 
 def _versions(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(
-        times_changed(one)
-        for one in (*args, *kwargs.values())
-        if isinstance(one, Tensor) and not one.is_inference()
-    )
+    return tuple(times_changed(one) for one in tensors_in((args, kwargs)) if not one.is_inference())
 
 
 def outputs_in(value: Any) -> list[Tensor]:
@@ -161,16 +162,25 @@ def why_not_again(passes: Sequence[Pass], model: nn.Module) -> str:
 def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
     """Run a pass again, forward and backward, and look for the first NaN or infinity.
 
-    The parameters' ``.grad``, the buffers and the random state stay as they are. Whatever else
-    the forward pass does, it does again.
+    The parameters' ``.grad``, the buffers, the modules' states and the random state stay as they
+    are. Whatever else the forward pass does, it does again. If it fails, the note says so.
 
     Args:
         one: the pass; without gradients of its outputs only the forward pass is searched.
         model: names the parameters and modules.
         scale: what the loss was multiplied with.
     """
+    try:
+        return _searched(one, model, scale)
+    except Exception as error:  # the model's own, or of a graph that it keeps from another pass
+        reason = shortened(next(iter(str(error).splitlines()), ""))
+        return Evidence(note=FAILS_AGAIN.format(type(error).__name__, reason))
+
+
+def _searched(one: Pass, model: nn.Module, scale: float) -> Evidence:
     with ExitStack() as stack:
         stack.enter_context(_as_then(one))
+        stack.enter_context(same_attributes(list(model.modules())))
         stack.enter_context(same_buffers(model.modules()))
         modules = stack.enter_context(trace_modules(model))
         made = stack.enter_context(_first_made())

@@ -590,6 +590,34 @@ def test_inputs_that_were_overwritten_are_not_run_again() -> None:
             loss.backward()
 
 
+class Stateful(nn.Module):
+    """Carries its hidden state from call to call: from outside, or in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls, self.hidden = nn.Linear(3, 3), 0, torch.zeros(2, 3)
+
+    def forward(self, x: Tensor, state: tuple[list[Tensor]] | None = None) -> Tensor:
+        self.calls += 1
+        self.hidden = torch.tanh(self.layer(x) + (self.hidden if state is None else state[0][0]))
+        return self.hidden
+
+
+@pytest.mark.parametrize(
+    ("outside", "words"), [(True, "check the loss"), (False, "UsageError: the graph was already")]
+)
+def test_a_pass_that_begins_in_the_graph_of_another(outside: bool, words: str) -> None:
+    """That graph is freed when the pass is run again; the training goes on in any case."""
+    model, x = Stateful(), torch.randn(2, 3)
+    with watch(model):
+        hidden = model(x)
+        hidden = model(x, ([hidden],) if outside else None)
+        with pytest.warns(GradientWarning, match=words):
+            (hidden * torch.inf).sum().backward()
+    assert model.calls == 2
+    assert model.hidden is hidden
+
+
 def test_a_scaled_loss_may_overflow() -> None:
     class Scaler:
         def get_scale(self) -> float:
