@@ -297,7 +297,8 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
     fed = _fed_to_layers(graph) if shares else set()
     for number, share in shares.items():
         node = graph.nodes[number]
-        if number in fed or not _has_margin(graph, node):
+        of_loss = node.name.startswith("ClampBackward") or _has_margin(graph, node)
+        if number in fed or not of_loss:
             message = f"Dead ReLU at {place_of(node)}: {share}."
             yield of_node("dead-relu", node, message)
 

@@ -315,7 +315,8 @@ def test_features_of_a_sequence_are_units(norm: nn.Module, relu: nn.Module) -> N
     [
         lambda scores: (scores.sum(1) - 100.0).clamp(min=0),
         lambda scores: F.relu(1.0 - (scores + 100.0)),  # as of a GAN's critic
-        lambda scores: (0.2 - 100.0 + scores - scores[:, :1]).clamp(min=0),  # as of a ranking
+        lambda scores: (0.2 - 100.0 + scores - scores[:, :1]).relu(),  # as of a ranking
+        lambda scores: (scores - 100.0 * scores.abs()).clamp(min=0),  # as of an overlap of boxes
     ],
 )
 def test_a_hinge_that_most_examples_satisfy_is_no_dead_relu(
