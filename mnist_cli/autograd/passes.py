@@ -121,8 +121,6 @@ def _cut(value: Any) -> Any:
         return value.detach().requires_grad_()
     if type(value) in (list, tuple):
         return type(value)(map(_cut, value))
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_cut, value))
     return {key: _cut(one) for key, one in value.items()} if type(value) is dict else value
 
 
