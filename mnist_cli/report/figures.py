@@ -87,7 +87,7 @@ def save_learning_curves(
                 label="training, with label smoothing",
             )
         for axes in (loss, accuracy):
-            axes.legend()
+            axes.legend(fontsize=8)
         rate.plot(*zip(*rates, strict=True), color=colours().quiet)
         finish_curves(loss, accuracy, rate, len(history), steps=bool(steps))
         note = measured_in_training(augmented=augmented, **labels, steps=bool(steps))
