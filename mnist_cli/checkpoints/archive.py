@@ -19,8 +19,10 @@ from torch import Tensor
 from mnist_cli.checkpoints import old_files, tensor_files
 from mnist_cli.checkpoints.contents import (
     INNER_FILE,
+    RESAVE,
     Container,
     Contents,
+    Damaged,
     LeftOut,
     Unacceptable,
     Unread,
@@ -35,8 +37,6 @@ from mnist_cli.errors import CheckpointError
 # 216 MiB: the widest network (51 MiB) with Adam's and averaged weights. Reading takes twice the
 # memory of the file.
 MAX_BYTES = 216 << 20
-_RESAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
-_AGAIN = "Copy or download it again."
 _OTHER = "Name a run or a checkpoint that you may read."
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x01-\x05]|[(}\]cLI]")
@@ -59,7 +59,7 @@ def load_archive(path: Path) -> Contents:
         raise whole_object(path, left_out[0], container)
     if not isinstance(document, Mapping | list | tuple):
         raise CheckpointError(
-            f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", _RESAVE
+            f"{path} holds a {type(document).__name__}, not a checkpoint or a state_dict", RESAVE
         )
     return Contents(document, container, metadata, left_out)
 
@@ -106,8 +106,7 @@ def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut,
             f"cannot read the checkpoint {path}: {error.strerror}", _OTHER
         ) from error
     except Unacceptable as error:
-        hint = error.hint or (_AGAIN if "damaged" in str(error) else _RESAVE)
-        raise CheckpointError(f"{path} is refused: {error}", hint) from error
+        raise CheckpointError(f"{path} is refused: {error}", error.hint) from error
     except MemoryError as error:
         raise CheckpointError(
             f"{path} needs more memory than is available",
@@ -128,17 +127,17 @@ def _read_any(data: bytes) -> tuple[Container, object, dict[str, str]]:
     try:
         return _read(data)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise Unacceptable(f"{UNREADABLE} ({type(error).__name__})") from error
+        raise Damaged(f"{UNREADABLE} ({type(error).__name__})") from error
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise MemoryError from error
-        raise Unacceptable(f"{UNREADABLE} ({type(error).__name__})") from error
+        raise Damaged(f"{UNREADABLE} ({type(error).__name__})") from error
 
 
 def _read(data: bytes) -> tuple[Container, object, dict[str, str]]:
     """The container, by the first bytes; its contents, and its metadata."""
     if not data:
-        raise Unacceptable("it is empty", _AGAIN)
+        raise Damaged("it is empty")
     if data.startswith(_ZIP):
         return "zip", read_zip(data), {}
     if tensor_files.looks_like(data):

@@ -16,6 +16,8 @@ MAX_PLAIN = 1 << 23  # values and characters, each counted every time it is reac
 MAX_DEPTH = 50
 MAX_LEFT_OUT = 100
 NAME_LENGTH = 80
+RESAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pt')."
+AGAIN = "Copy or download it again."
 NO_MEMORY = "tensor without plain memory"
 """Names a tensor that is left out: sparse, quantised, nested, or on no device."""
 INNER_FILE = "tensor in a file of its own"
@@ -33,13 +35,20 @@ class Unacceptable(Exception):
     """Why a file is refused, without its path.
 
     Args:
-        reason: completes "FILE is refused: …", as in "it is empty".
-        hint: the suggested fix; empty for the general one.
+        reason: completes "FILE is refused: …", as in "it has too many entries".
+        hint: the suggested fix; by default, to save the weights alone.
     """
 
-    def __init__(self, reason: str, hint: str = "") -> None:
+    def __init__(self, reason: str, hint: str = RESAVE) -> None:
         super().__init__(reason)
         self.hint = hint
+
+
+class Damaged(Unacceptable):
+    """As :class:`Unacceptable`; another copy of the file may be sound."""
+
+    def __init__(self, reason: str, hint: str = AGAIN) -> None:
+        super().__init__(reason, hint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,5 +166,5 @@ def _bytes(tensor: Tensor) -> int:
         return 0
     size = tensor.numel() * tensor.element_size()
     if size > tensor.untyped_storage().nbytes():
-        raise Unacceptable("a tensor claims more elements than the file holds")
+        raise Damaged("a tensor claims more elements than the file holds")
     return size

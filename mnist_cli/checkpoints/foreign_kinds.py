@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mnist_cli.checkpoints.contents import Unacceptable, safe_text
+from mnist_cli.checkpoints.contents import AGAIN, Damaged, Unacceptable, safe_text
 
 _HEAD = 4096
 _TABLE = bytes.fromhex("57fb808b247547db")  # ends LevelDB's tables
@@ -71,7 +71,7 @@ KINDS = (
         rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]",
         _PROGRAM,
     ),
-    Kind("an empty zip", rb"PK\x05\x06", "Copy or download it again."),
+    Kind("an empty zip", rb"PK\x05\x06", AGAIN),
     Kind("a gzip archive", rb"\x1f\x8b", _UNPACK),
     Kind("a bzip2 archive", rb"BZh\d", _UNPACK),
     Kind("an xz archive", rb"\xfd7zXZ\0", _UNPACK),
@@ -156,7 +156,7 @@ def unknown_kind(data: bytes) -> Unacceptable:
     """Why a file of an unknown kind is refused."""
     head = _head(data)
     if not head.strip(b"\0"):
-        return Unacceptable("it begins with zeros: the file is damaged", "Copy it again.")
+        return Damaged("it begins with zeros: the file is damaged")
     return Unacceptable(
         f"its format is unknown; its first bytes are {head[:8].hex(' ')}", _CHECKPOINTS
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mnist_cli.checkpoints.contents import Unacceptable, Unread
+from mnist_cli.checkpoints.contents import Damaged, Unacceptable, Unread
 from mnist_cli.checkpoints.pickles import read_pickle
 from mnist_cli.checkpoints.storages import Storage, dtype_of, is_count, room, space, tensor_of
 
@@ -39,7 +39,7 @@ def read_after_magic(stream: io.BytesIO) -> object:
     document = read_pickle(stream, storages.persistent)
     keys = read_pickle(stream, no_storage)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.claimed):
-        raise Unacceptable("it is damaged: its list of storages is not that of its tensors")
+        raise Damaged("it is damaged: its list of storages is not that of its tensors")
     for key in keys:
         _read_elements(stream, storages.claimed[str(key)])
     return document
@@ -51,7 +51,7 @@ def no_storage(_identity: object) -> object:
     Raises:
         Unacceptable: always.
     """
-    raise Unacceptable("its contents cannot be read (a tensor without a place in the file)")
+    raise Damaged("its contents cannot be read (a tensor without a place in the file)")
 
 
 class _Claims:
@@ -69,16 +69,16 @@ class _Claims:
                 return self._claim(key, dtype_of(kind), count)
             case ("storage", kind, str() as key, _, count, (_, offset, length)):
                 return self._claim(key, dtype_of(kind), count).part(offset, length)
-        raise Unacceptable("its contents cannot be read (a storage without its size)")
+        raise Damaged("its contents cannot be read (a storage without its size)")
 
     def _claim(self, key: str, dtype: torch.dtype, count: object) -> Storage:
         known = self.claimed.get(key)
         if known is not None:
             if known.dtype != dtype or known.count != count:
-                raise Unacceptable("it is damaged: two tensors disagree about their storage")
+                raise Damaged("it is damaged: two tensors disagree about their storage")
             return known
         if not is_count(count, self.left // dtype.itemsize):
-            raise Unacceptable(CUT_SHORT)
+            raise Damaged(CUT_SHORT)
         self.left -= count * dtype.itemsize
         self.claimed[key] = room(dtype, count)
         return self.claimed[key]
@@ -87,9 +87,9 @@ class _Claims:
 def _read_elements(stream: io.BytesIO, storage: Storage) -> None:
     """A storage's bytes: the number of elements (int64), and the elements, little-endian."""
     if _unpack(stream, "<q") != (storage.count,):
-        raise Unacceptable("it is damaged: a storage has another size than its tensors say")
+        raise Damaged("it is damaged: a storage has another size than its tensors say")
     if stream.readinto(space(storage)) != len(storage.data):
-        raise Unacceptable(CUT_SHORT)
+        raise Damaged(CUT_SHORT)
 
 
 def _size(stream: io.BytesIO) -> int:
@@ -103,7 +103,7 @@ def _size(stream: io.BytesIO) -> int:
 def _unpack(stream: io.BytesIO, layout: str) -> tuple[Any, ...]:
     data = stream.read(struct.calcsize(layout))
     if len(data) != struct.calcsize(layout):
-        raise Unacceptable(CUT_SHORT)
+        raise Damaged(CUT_SHORT)
     return struct.unpack(layout, data)
 
 
@@ -127,7 +127,7 @@ def read_tar(data: bytes) -> object | None:
                 return Unread(kind.name, module=True)
             case int() | str():
                 return placed[int(identity)]
-        raise Unacceptable("its contents cannot be read (a tensor without its number)")
+        raise Damaged("its contents cannot be read (a tensor without its number)")
 
     document: object = read_pickle(io.BytesIO(members["pickle"]), persistent)
     return document
@@ -143,7 +143,7 @@ def _members(data: bytes) -> dict[str, bytes]:
                     end = member.offset_data + member.size
                     files[member.name.removeprefix("./")] = data[member.offset_data : end]
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise Unacceptable("it is a damaged tar") from error
+        raise Damaged("it is a damaged tar") from error
     return files
 
 
@@ -156,7 +156,7 @@ def _tar_storages(stream: io.BytesIO) -> dict[int, Any]:
         dtype = dtype_of(kind)
         (count,) = _unpack(stream, "<q")
         if not is_count(count, left // dtype.itemsize):
-            raise Unacceptable(CUT_SHORT)
+            raise Damaged(CUT_SHORT)
         stream.seek(-8, io.SEEK_CUR)
         placed[int(key)] = room(dtype, count)
         _read_elements(stream, placed[int(key)])
@@ -172,7 +172,7 @@ def _tar_tensors(stream: io.BytesIO, storages: dict[int, Any]) -> dict[int, Any]
         key, storage, _kind = read_pickle(stream, no_storage)
         axes, _padding = _unpack(stream, "<ii")
         if not is_count(axes, 32):
-            raise Unacceptable("it is damaged: a tensor has too many axes")
+            raise Damaged("it is damaged: a tensor has too many axes")
         size, stride = _unpack(stream, f"<{axes}q"), _unpack(stream, f"<{axes}q")
         (offset,) = _unpack(stream, "<q")
         placed[int(key)] = tensor_of(storages[int(storage)], offset, size, stride)
@@ -182,5 +182,5 @@ def _tar_tensors(stream: io.BytesIO, storages: dict[int, Any]) -> dict[int, Any]
 def _count(stream: io.BytesIO) -> int:
     count = read_pickle(stream, no_storage)
     if not is_count(count, _size(stream)):
-        raise Unacceptable("it is damaged: the number of its tensors is invalid")
+        raise Damaged("it is damaged: the number of its tensors is invalid")
     return int(count)

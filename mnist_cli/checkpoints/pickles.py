@@ -17,7 +17,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from mnist_cli.checkpoints.contents import Unacceptable, Unread
+from mnist_cli.checkpoints.contents import Damaged, Unacceptable, Unread
 from mnist_cli.checkpoints.pickle_names import Record, build, call, check_key, named
 from mnist_cli.devices.memory import is_out_of_memory
 
@@ -60,11 +60,11 @@ def read_pickle(stream: io.BytesIO, persistent: Persistent) -> Any:
         machine.run(_Bounded(stream))
         return machine.result()
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise Unacceptable(NOT_A_PICKLE) from error
+        raise Damaged(NOT_A_PICKLE) from error
     except RuntimeError as error:  # torch's, for impossible shapes; Python's, for recursion
         if is_out_of_memory(error):
             raise
-        raise Unacceptable(NOT_A_PICKLE) from error
+        raise Damaged(NOT_A_PICKLE) from error
 
 
 class _Bounded:
@@ -83,7 +83,7 @@ class _Bounded:
         data = read(count) if count <= self.left else b""
         self.left -= max(count, len(data))
         if self.left < 0:
-            raise Unacceptable(TOO_LONG)
+            raise Damaged(TOO_LONG)
         return data
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard, cast
 import torch
 from torch import Tensor
 
-from mnist_cli.checkpoints.contents import Unacceptable, Unread
+from mnist_cli.checkpoints.contents import Damaged, Unacceptable, Unread
 
 _DTYPES = {
     "Double": torch.float64,
@@ -61,7 +61,7 @@ class Storage:
             Unacceptable: some elements are outside.
         """
         if not is_count(offset, self.count) or not is_count(count, self.count - offset):
-            raise Unacceptable("a storage claims more elements than the file holds")
+            raise Damaged("a storage claims more elements than the file holds")
         return replace(self, start=self.start + offset, count=count)
 
 
@@ -113,7 +113,7 @@ def tensor_of(storage: Storage, offset: Any, size: Any, stride: Any) -> Tensor:
         raise Unacceptable("a tensor has a negative or impossible size")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 not in size and last >= storage.count:
-        raise Unacceptable("a tensor claims more elements than the file holds")
+        raise Damaged("a tensor claims more elements than the file holds")
     whole = torch.empty(0, dtype=storage.dtype)
     first = storage.start + offset if 0 not in size else 0
     return whole.set_(storage.data.untyped_storage(), first, size, stride)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnist_cli.checkpoints.contents import Unacceptable, safe_text
+from mnist_cli.checkpoints.contents import Damaged, Unacceptable, safe_text
 from mnist_cli.checkpoints.storages import fill, is_count, room, tensor_of
 
 MAX_HEADER = 8 << 20
@@ -55,7 +55,7 @@ def read_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER, len(data) - 8):
-        raise Unacceptable(
+        raise Damaged(
             f"it is damaged: its safetensors header claims {length:,} bytes, more than the file or the limit of "
             f"{MAX_HEADER:,}"
         )
@@ -70,7 +70,7 @@ def _header(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise Unacceptable("its safetensors header is damaged: it is not JSON") from error
+        raise Damaged("its safetensors header is damaged: it is not JSON") from error
     if not isinstance(header, dict):
         raise Unacceptable("its safetensors header is not a table of tensors")
     return header
@@ -103,10 +103,10 @@ def _check_coverage(places: list[tuple[int, int]], size: int) -> None:
     at = 0
     for begin, end in sorted(places):
         if begin != at or end < begin:
-            raise Unacceptable("its safetensors header is damaged: tensors overlap or leave gaps")
+            raise Damaged("its safetensors header is damaged: tensors overlap or leave gaps")
         at = end
     if at != size:
-        raise Unacceptable(
+        raise Damaged(
             f"it is damaged or cut short: its tensors have {at:,} bytes, the file has {size:,} for "
             "them"
         )
@@ -133,7 +133,5 @@ def _strides(shape: list[int]) -> list[int]:
     return [0 if empty else math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def _damaged(name: str, fault: str) -> Unacceptable:
-    return Unacceptable(
-        f"its safetensors header is damaged: tensor '{safe_text(name, 40)}' {fault}"
-    )
+def _damaged(name: str, fault: str) -> Damaged:
+    return Damaged(f"its safetensors header is damaged: tensor '{safe_text(name, 40)}' {fault}")

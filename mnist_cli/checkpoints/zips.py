@@ -14,7 +14,14 @@ from collections.abc import Mapping
 
 import torch
 
-from mnist_cli.checkpoints.contents import DISTRIBUTED, Unacceptable, Unread, safe_text
+from mnist_cli.checkpoints.contents import (
+    AGAIN,
+    DISTRIBUTED,
+    Damaged,
+    Unacceptable,
+    Unread,
+    safe_text,
+)
 from mnist_cli.checkpoints.foreign_kinds import PROGRAMS, ZIPS, name_zip
 from mnist_cli.checkpoints.pickles import read_pickle
 from mnist_cli.checkpoints.storages import Storage, dtype_of, fill, is_count, room
@@ -44,7 +51,7 @@ def _swapped(order: memoryview | None) -> bool:
         return False
     name = bytes(order)
     if name not in {b"little", b"big"}:
-        raise Unacceptable("it is damaged: its byte order is neither little nor big")
+        raise Damaged("it is damaged: its byte order is neither little nor big")
     return name != sys.byteorder.encode()
 
 
@@ -59,12 +66,12 @@ def _entries(data: bytes) -> Mapping[str, memoryview]:
                 for entry in entries:
                     del entry.CRC  # zipfile then compares none
             if damaged := archive.testzip():
-                raise Unacceptable(f"it is damaged: the checksum of {damaged!r:.80} is wrong")
+                raise Damaged(f"it is damaged: the checksum of {damaged!r:.80} is wrong")
         return {entry.filename: _stored(data, entry) for entry in entries}
     except (Unacceptable, MemoryError):
         raise
     except Exception as error:  # zipfile lets struct.error and others through
-        raise Unacceptable(f"it is damaged or cut short: {safe_text(str(error), 200)}") from error
+        raise Damaged(f"it is damaged or cut short: {safe_text(str(error), 200)}") from error
 
 
 def _name(entries: list[zipfile.ZipInfo]) -> None:
@@ -84,14 +91,14 @@ def _judge_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
             "Unpack it, and zip the folder again without compression: zip -0 -r FILE FOLDER.",
         )
     if any(entry.compress_size != entry.file_size for entry in entries):
-        raise Unacceptable("it is damaged: an entry has two sizes")
+        raise Damaged("it is damaged: an entry has two sizes")
     if min((entry.header_offset for entry in entries), default=0):
-        raise Unacceptable(
+        raise Damaged(
             "it is damaged, or holds several zips: its first entry is not at its beginning",
-            f"Copy or download it again. {DISTRIBUTED}",
+            f"{AGAIN} {DISTRIBUTED}",
         )
     if sum(entry.file_size for entry in entries) > size:
-        raise Unacceptable("it is damaged: its entries claim more bytes than the file has")
+        raise Damaged("it is damaged: its entries claim more bytes than the file has")
 
 
 def _stored(data: bytes, entry: zipfile.ZipInfo) -> memoryview:
@@ -112,14 +119,14 @@ class _Stored:
         match identity:
             case ("storage", Unread() | torch.dtype() as kind, str() as key, _, count):
                 return self._storage(key, dtype_of(kind), count)
-        raise Unacceptable("its contents cannot be read (a storage without its size)")
+        raise Damaged("its contents cannot be read (a storage without its size)")
 
     def _storage(self, key: str, dtype: torch.dtype, count: object) -> Storage:
         data = self.entries.get(f"{self.prefix}{key}")
         if data is None:
-            raise Unacceptable("it is damaged: the bytes of a tensor cannot be read")
+            raise Damaged("it is damaged: the bytes of a tensor cannot be read")
         if not is_count(count, len(data) // dtype.itemsize):
-            raise Unacceptable("a storage claims more elements than the file holds")
+            raise Damaged("a storage claims more elements than the file holds")
         if key not in self.read:
             self.read[key] = room(torch.uint8, len(data))
             fill(self.read[key], data)
