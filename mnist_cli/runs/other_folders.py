@@ -12,7 +12,6 @@ from mnist_cli.errors import CheckpointError
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 CONVERT = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
 """The command that converts a distributed checkpoint; its folder and a file follow."""
-_WEIGHTS = (*CHECKPOINTS, ".bin")
 _LOOKED_AT = 1000
 """Maximum number of files that are looked at."""
 
@@ -32,7 +31,11 @@ def explain_no_checkpoint(folder: Path) -> CheckpointError:
             "If you trust its source, convert it: "
             f"{CONVERT} {shlex.join([str(folder), 'weights.pt'])}",
         )
-    weights = [one for one in files if one.suffix.lower() in _WEIGHTS]
+    weights = [
+        one
+        for one in files
+        if one.suffix.lower() in CHECKPOINTS or one.match("*model*.bin")  # Hugging Face's
+    ]
     return CheckpointError(
         f"{folder} is not a run: it has no checkpoint",
         f"Name its file of weights: {shlex.quote(str(min(weights, key=_likeliest)))}"
