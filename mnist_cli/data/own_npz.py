@@ -130,7 +130,7 @@ def _whole_archive(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
+        raise DamagedError(f"{path} is damaged: {error!s:.200}") from error
 
 
 def _by_meaning(path: Path, names: list[str]) -> Mapping[tuple[str, str], str]:

@@ -37,7 +37,7 @@ def entries(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
                 raise DataError(f"{path} is encrypted", "Save it again without a password.")
             yield archive, listing
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, ValueError) as error:
-        raise DamagedError(f"{path} is a damaged zip: {error}") from error
+        raise DamagedError(f"{path} is a damaged zip: {error!s:.200}") from error
 
 
 def _directory_size(path: Path) -> int:

@@ -213,6 +213,10 @@ def test_a_long_directory_is_refused_before_it_is_listed(tmp_path: Path) -> None
     assert "too many entries" in refusal(path)
     path.write_bytes(data[:end] + b"PK\6\7" + bytes(16) + data[end:])
     assert "its end is damaged" in refusal(path)
+    data[end + 12 : end + 16] = saved(tmp_path, x=X, y=Y).read_bytes()[end + 12 : end + 16]
+    data[27] = 255  # a name of 65,000 bytes
+    path.write_bytes(data)
+    assert len(refusal(path)) < 500
 
 
 def test_two_arrays_of_one_name(tmp_path: Path) -> None:
