@@ -68,8 +68,8 @@ def _found_in(folder: Path) -> Found | None:
         elif split:
             strange.append((split, path))
     for split, path in strange:
-        if split not in by_split and path.suffix.lower() != ".txt":
-            kind_of(path)  # refuses, for example, a Git LFS pointer
+        if split not in by_split:
+            _require_kind(path, rows=split == "train" and bool(by_split))
     if "train" in by_split:
         return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
     paths = [*others, *(path for files in by_split.values() for path in files)]
@@ -93,6 +93,18 @@ def _in_split_folders(root: Path) -> Found | None:
     if len(folders) < 2 or not all(files.values()) or "train" not in folders:
         return None
     return Found({one: _one(folders[one], one, files[one]) for one in SPLITS if one in folders})
+
+
+def _require_kind(path: Path, *, rows: bool) -> None:
+    """Refuse a file that is named as a split, and is neither a CSV nor another table.
+
+    With ``rows``, also a CSV without images: a test set must not take a training set's place.
+
+    Raises:
+        DataError: it is, for example, a Git LFS pointer; names the kind and a fix.
+    """
+    if path.suffix.lower() != ".txt" and kind_of(path) == "csv" and rows:
+        own_csv.columns_of(path)
 
 
 def rows_in(root: Path) -> list[Path]:
