@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_cli.data import own_csv
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.records import MAX_IMAGES, check_count, listed
 from mnist_cli.data.split_names import SplitPart, in_words, split_of
@@ -28,7 +29,12 @@ DEEPEST = 5
 
 _LAYOUT = (
     "Images of each class go into a folder of their own: path/CLASS/….png, or "
-    "path/train/CLASS/….png and path/test/CLASS/….png."
+    "path/train/CLASS/….png and path/test/CLASS/….png. If a table has the labels, move each image "
+    "into the folder of its label."
+)
+_IDX = (
+    "Put the IDX files into one folder, under MNIST's names: train-images-idx3-ubyte, "
+    "train-labels-idx1-ubyte and so on."
 )
 _NO_CLASSES = {
     *("lost+found", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin"),
@@ -260,7 +266,11 @@ def _named(folder: Path, message: str) -> DataError:
     files = (one for one in sorted(folder.iterdir()) if not one.name.startswith("."))
     for path in itertools.islice(filter(_has_bytes, files), LISTED):
         try:
-            kind_of(path)
+            kind = kind_of(path)
+            if kind == "idx":
+                return DataError(f"{message}. {path} is an IDX file", _IDX)
+            if path.suffix.lower() in (".csv", ".tsv") and not _has_pictures(folder):
+                own_csv.columns_of(path)
         except DataError as error:
             return DataError(f"{message}. {error.message}", error.hint or _LAYOUT)
         except OSError:

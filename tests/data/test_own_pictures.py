@@ -111,6 +111,13 @@ def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
 
 def test_layouts_that_cannot_be_meant(tmp_path: Path) -> None:
     assert "holds neither folders of images nor IDX files" in refusal(tmp_path)
+    (tmp_path / "labels.csv").write_text("name,label\n0.png,7\n")
+    assert "labels.csv is not a table of images: 2 columns" in refusal(tmp_path)
+    unpacked = tmp_path / "train-images-idx3-ubyte"
+    unpacked.mkdir()
+    (unpacked / unpacked.name).write_bytes(b"\0\0\x08\x03")
+    assert f"{unpacked / unpacked.name} is an IDX file" in refusal(tmp_path)
+    shutil.rmtree(unpacked)
     Image.new("L", (28, 28)).save(tmp_path / "loose.png")
     assert "images, but no folder for each class" in refusal(tmp_path)
     picture_folder(tmp_path / "test", 1)
