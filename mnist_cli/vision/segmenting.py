@@ -23,6 +23,8 @@ from mnist_cli.vision.ruling import ruling
 LOWEST, HIGHEST = 0.4, 2.5
 """The lowest and the highest digit, as shares of the digits' usual height."""
 SMALLEST_ZERO = 0.25
+DISC = 0.93
+"""The smallest overlap of a punched hole with a disc, as a share of their union."""
 DUST = 0.1
 """Lower pieces are specks, as a share of the digits' usual height."""
 NARROW = 0.08
@@ -116,19 +118,23 @@ def _is_written(wide: Reading, narrow: Reading, window: float) -> bool:
     """
     if len(wide.digits) == len(narrow.digits) and narrow.height > 3 * window:
         return True
+    desk = narrow.ink.desk
+    strokes = _mask(wide, [one for one in wide.digits if not one.is_blot])
+    if desk.any() and strokes[desk].mean() > 0.95:  # wide strokes, such as a thick 1's
+        return True
     if not wide.digits or max(wide.digits, key=lambda one: one.area).is_blot:
         return False
-    written = _mask(wide)
+    written = _mask(wide, wide.digits)
     stroke = stroke_width(written.astype(np.float32))
     if stroke <= 0.6 * window or wide.height <= 3 * stroke:
         return False
     # The narrow search finds the ragged edges of wide strokes, or takes the strokes for the paper.
-    sheet = ~narrow.ink.desk
-    return bool(max(written[_mask(narrow)].mean(), written[sheet].mean()) > 0.7)
+    found = _mask(narrow, narrow.digits)
+    return bool(max(written[found].mean(), written[~desk].mean()) > 0.7)
 
 
-def _mask(reading: Reading) -> Mask:
-    numbers = [number for digit in reading.digits for number in digit.pieces]
+def _mask(reading: Reading, digits: list[Region]) -> Mask:
+    numbers = [number for digit in digits for number in digit.pieces]
     return np.isin(reading.labels, numbers)
 
 
@@ -165,9 +171,19 @@ def _objection(region: Region, reading: Reading) -> str | None:
         return f"higher than {HIGHEST} of the digits' height"
     if region.box.width > HIGHEST * height:
         return f"wider than {HIGHEST} of the digits' height"
-    if region.is_blot and share < 0.7:
+    if region.is_blot and (share < 0.7 or _is_disc(region, reading.labels)):
         return "a blot"
     return None
+
+
+def _is_disc(region: Region, labels: npt.NDArray[np.int32]) -> bool:
+    """Whether it is filled and as round as a punched hole: a 0 that a marker has filled is not."""
+    box = region.box
+    y, x = ((2 * np.arange(side) + 1) / side - 1 for side in (box.height, box.width))
+    disc = np.add.outer(y**2, x**2) <= 1
+    ink = np.isin(labels[box.top : box.bottom, box.left : box.right], region.pieces)
+    round_ = 0.9 <= box.width / box.height <= 1.1
+    return bool(round_ and (ink & disc).sum() >= DISC * (ink | disc).sum())
 
 
 def _is_ring(region: Region, labels: npt.NDArray[np.int32]) -> bool:

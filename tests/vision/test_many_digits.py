@@ -146,6 +146,14 @@ def one_blot() -> Drawn:
     return drawn
 
 
+def punched() -> Drawn:
+    drawn = Drawn(1000, 800)
+    for row in range(3):
+        drawn.row([7, 4, 2, 1], 250, 60 + 250 * row, 90, 180)
+        drawn.draw.ellipse((60, 60 + 250 * row, 145, 145 + 250 * row), fill=20)
+    return drawn
+
+
 PAGES: dict[str, tuple[Callable[[], Drawn], float]] = {
     "the last digit touches the edge": (edge, 0),
     "ruled paper": (lambda: lined(60), 0),
@@ -162,6 +170,7 @@ PAGES: dict[str, tuple[Callable[[], Drawn], float]] = {
     "three rows": (rows, 0),
     "three rows, turned": (rows, 3),
     "a large mark": (one_blot, 0),
+    "punched holes": (punched, 0),
 }
 
 
@@ -214,6 +223,10 @@ def test_wide_pens_keep_the_wide_window() -> None:
     for place, value in enumerate((7, 4, 2)):
         drawn.digit(value, 60 + 220 * place, 40, 180, pen=34)
     assert values(cut_apart(drawn.grey())) == [7, 4, 2]
+    ones = Drawn(900, 320)
+    for place in range(6):  # narrower and wider than the narrow window
+        ones.digit(1, 70 + 130 * place, 110, 66, pen=23 + 4 * (place % 2))
+    assert len(cut_apart(ones.grey()).cuts) == 6
 
 
 def test_what_is_left_out_is_named_with_its_box() -> None:
