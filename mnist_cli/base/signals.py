@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import FrameType, ModuleType
+from typing import NoReturn
 
 from mnist_cli.errors import Interrupted, Stopped, Terminated
 
@@ -27,6 +28,17 @@ NUMBERS = (signal.SIGINT, *ENDINGS)
 
 class Termination(KeyboardInterrupt):
     """One of ENDINGS where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
+
+
+def hear_endings() -> None:
+    """Raise :class:`Termination` on one of ENDINGS, unless the shell has set it to be ignored."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise Termination
+
+    for number in ENDINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, terminate)
 
 
 def leave() -> None:

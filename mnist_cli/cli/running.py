@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import sys
 import threading
 import warnings
 from itertools import takewhile
-from types import FrameType
 from typing import NoReturn, TextIO
 
 import typer
 
 from mnist_cli.base.process import OWN_THREAD, abandon_stdout, end
-from mnist_cli.base.signals import ENDINGS, HeldImport, Termination, end_on_signals, ignore_signals
+from mnist_cli.base.signals import HeldImport, Termination, end_on_signals, ignore_signals
 from mnist_cli.cli.app import needed
 from mnist_cli.cli.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated, UsageError
@@ -33,9 +31,6 @@ def main() -> NoReturn:
     """Run the command line, and end the process with the documented exit code."""
     _prepare_streams()
     warnings.showwarning = _show_warning
-    for number in ENDINGS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _terminate)
     if "torch" not in sys.modules:
         sys.meta_path.insert(0, HeldImport)
     arguments, code = sys.argv[1:], 0
@@ -180,10 +175,6 @@ def _print_traceback(error: BaseException) -> None:
 
     with contextlib.suppress(OSError):
         sys.stderr.write(visible("".join(traceback.format_exception(error))))
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Termination
 
 
 def _prepare_streams() -> None:

@@ -15,7 +15,7 @@ from program import Run, shell
 from systems import needs_permissions, needs_posix
 
 from mnist_cli import __version__, errors
-from mnist_cli.__main__ import spin_briefly
+from mnist_cli.base.spinning import spin_briefly
 from mnist_cli.options.renamed import RENAMED, renamed
 
 

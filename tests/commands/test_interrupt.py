@@ -87,6 +87,20 @@ def test_a_signal_while_torch_is_imported_is_not_lost(
     assert (ended.code, ended.out, ended.err) == (code, "", words)
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "kind"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_during_the_first_imports(
+    tmp_path: Path, number: int, code: int, kind: str
+) -> None:
+    (tmp_path / "typer.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    environment = one_thread(PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    ended = finish(start("doctor", "--json", cwd=tmp_path, environment=environment))
+    assert (ended.code, ended.err) == (code, f"{kind}\n")
+    assert ended.document == {"error": {"code": code, "kind": kind, "message": kind}}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     "place", [["send", "mnist_cli.commands.train:_report", 1], ["send_at_exit"]]
