@@ -72,6 +72,7 @@ RULES = (
             *("dry_run", "resume", "verify_resume", "tensorboard", "logger", "dump_grad"),
             *("lr", "schedule", "epochs", "max_steps", "max_time", "early_stopping"),
             *("target_accuracy", "checkpoint_every", "log_every"),
+            *("warmup", "step_epochs", "gamma", "peak_at", "initial_factor", "final_factor"),
         ),
         "The search trains a few steps with its own rates and keeps no run; omit the other option.",
     ),

@@ -6,7 +6,8 @@
     )
     contradictions.refuse(context, RULES)
 
-Rules name a command's parameters; the message spells them as they were typed.
+Rules name a command's parameters; the message spells them as they were typed. They also hold for
+the same key of the configuration in ``--set``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import typer
 
+from mnist_cli.config.keys import KEYS
 from mnist_cli.errors import UsageError
 
 
@@ -64,19 +66,26 @@ def refuse(
         UsageError: names the options.
     """
     typed = given(context)
-    present = typed | {name: True for name, holds in also.items() if holds}
+    keys = KEYS.keys() & {
+        text.partition("=")[0].strip().replace("-", "_") for text in typed.get("assignments") or ()
+    }
+    present = dict.fromkeys(keys) | typed | {name: True for name, holds in also.items() if holds}
+
+    def shown(name: str) -> str:
+        by_key = name in keys - typed.keys()
+        return f"--set {name}" if by_key else spelled(context, name, present)
+
     for rule in rules:
         for name in (one for one in rule.names if one in present):
             others = [one for one in rule.others if one in present and one != name]
             if isinstance(rule, Excludes) and others:
-                both = (
-                    f"{spelled(context, name, present)} and {spelled(context, others[0], present)}"
-                )
-                raise UsageError(f"{both} contradict each other", rule.hint)
-            if isinstance(rule, Needs) and not others:
-                wanted = " or ".join(spelled(context, one, present) for one in rule.others)
                 raise UsageError(
-                    f"{spelled(context, name, present)} has no effect without {wanted}",
+                    f"{shown(name)} and {shown(others[0])} contradict each other", rule.hint
+                )
+            if isinstance(rule, Needs) and not others:
+                wanted = " or ".join(map(shown, rule.others))
+                raise UsageError(
+                    f"{shown(name)} has no effect without {wanted}",
                     rule.hint or f"Add {wanted}, or omit it.",
                 )
     return typed

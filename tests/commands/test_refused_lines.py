@@ -63,6 +63,8 @@ REFUSED = [
     ),
     ("train --find-lr --logger mlflow", 2, "--find-lr and --logger contradict each other"),
     ("train --find-lr --early-stopping 2", 2, "--find-lr and --early-stopping contradict"),
+    ("train --find-lr --set epochs=1", 2, "--find-lr and --set epochs contradict each other"),
+    ("train --find-lr --set peak-at=0.5", 2, "--find-lr and --set peak_at contradict each other"),
     ("train --verify-resume --max-time 9", 2, "--verify-resume and --max-time contradict"),
     ("train --rank-timeout 9", 2, "--rank-timeout has no effect without --nproc or torchrun"),
     *(
