@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -207,27 +206,26 @@ class NetworkViews:
         """How the scores depend on each pixel of the followed image.
 
         Raises:
-            CannotDraw: the network has one class, or no gradient by the pixels.
+            CannotDraw: the network has one class.
+            NoPixelGradient: it has no finite gradient by the pixels.
         """
         if self.opened.checkpoint.classes < 2:
             raise CannotDraw("a network of one class has no second choice")
-        with _gradients_needed():
-            return pixels.saliency(self.opened.network, self.followed, self.opened.normalisation)
+        return pixels.saliency(self.opened.network, self.followed, self.opened.normalisation)
 
     @cached_property
     def maximised(self) -> pixels.Maximised:
         """For each class, an image that maximises its score.
 
         Raises:
-            CannotDraw: the network has no gradient by the pixels.
+            NoPixelGradient: the network has no finite gradient by the pixels.
         """
-        with _gradients_needed():
-            return pixels.maximise(
-                self.opened.network,
-                self.opened.normalisation,
-                classes=self.opened.checkpoint.classes,
-                ground=1.0 if self.opened.ground == LIGHT else 0.0,
-            )
+        return pixels.maximise(
+            self.opened.network,
+            self.opened.normalisation,
+            classes=self.opened.checkpoint.classes,
+            ground=1.0 if self.opened.ground == LIGHT else 0.0,
+        )
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -248,14 +246,6 @@ class NetworkViews:
             self.opened.normalisation,
             batch_size=self.opened.batch_size,
         )
-
-
-@contextmanager
-def _gradients_needed() -> Iterator[None]:
-    try:
-        yield
-    except pixels.NoPixelGradient as error:
-        raise CannotDraw(error.message) from error
 
 
 def mistaken_images(split: Split, mistakes: Sequence[Mistake]) -> npt.NDArray[np.uint8]:

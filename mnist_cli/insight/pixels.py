@@ -9,12 +9,19 @@ from torch import Tensor, nn
 
 from mnist_cli.data.split import Normalisation
 from mnist_cli.devices.memory import is_out_of_memory
-from mnist_cli.errors import UsageError, first_line
+from mnist_cli.errors import NonFiniteError, UsageError, first_line
 from mnist_cli.insight.called_operations import evaluation_mode
 
 
 class NoPixelGradient(UsageError):
     """The network's scores have no finite gradient by the pixels, and why."""
+
+
+class NonFinitePixelGradient(NoPixelGradient):
+    """The gradient by the pixels is infinite or NaN."""
+
+    code = NonFiniteError.code
+    kind = NonFiniteError.kind
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,9 @@ def _gradient(score: Tensor, pixels: Tensor) -> Tensor:
             "no gradient flows from the scores to the pixels: they become indices, or are detached"
         )
     if not bool(found.isfinite().all()):
-        raise NoPixelGradient("the gradient of the scores with respect to the pixels is not finite")
+        raise NonFinitePixelGradient(
+            "the gradient of the scores with respect to the pixels is not finite"
+        )
     gradient: Tensor = found
     return gradient
 

@@ -15,7 +15,7 @@ from mnist_cli.errors import CheckpointError, DataError, OwnCodeError
 from mnist_cli.inference.opened import OpenCheckpoint
 from mnist_cli.inference.plot_material import CannotDraw, NetworkViews, RunCurves, mistaken_images
 from mnist_cli.insight import embedding
-from mnist_cli.insight.pixels import Ascent
+from mnist_cli.insight.pixels import Ascent, NoPixelGradient
 from mnist_cli.report import figures, run_figures, view_figures
 from mnist_cli.report.map_figures import Panel, save_map
 from mnist_cli.report.previews import Preview, bright, grey, half
@@ -25,7 +25,7 @@ from mnist_cli.training.norms import RULE_OF_THUMB
 from mnist_cli.training.scoring import Evaluation
 
 DRAWN_MISTAKES = 32
-NOT_AVAILABLE = (CannotDraw, DataError)
+NOT_AVAILABLE = (CannotDraw, NoPixelGradient, DataError)
 """Why a plot that was not named is skipped."""
 
 Paths = Sequence[Path]

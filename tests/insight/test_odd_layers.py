@@ -92,5 +92,6 @@ def test_a_gradient_that_is_not_finite() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.fc((images - images.detach()).abs().sqrt().flatten(1))
 
-    with pytest.raises(NoPixelGradient, match="is not finite"):
+    with pytest.raises(NoPixelGradient, match="is not finite") as caught:
         saliency(Root(), torch.zeros(1, 28, 28, dtype=torch.uint8), NORMALISATION)
+    assert (caught.value.code, caught.value.kind) == (6, "non-finite")
