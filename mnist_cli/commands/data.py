@@ -9,10 +9,10 @@ import typer
 
 from mnist_cli import catalogue, options
 from mnist_cli.api import recipe_layers
-from mnist_cli.base.files import is_folder
+from mnist_cli.base.files import check_writable
 from mnist_cli.base.packages import require
 from mnist_cli.base.process import command_line
-from mnist_cli.errors import OutputError, UsageError
+from mnist_cli.errors import UsageError
 from mnist_cli.options import completing, contradictions
 from mnist_cli.options.contradictions import Excludes, Needs
 
@@ -207,8 +207,7 @@ def show(
 
     if png is not None:
         require("matplotlib", "--out")
-        if not is_folder(png.parent):
-            raise OutputError(f"cannot write {png}: {png.parent} is not a folder", "Make it first.")
+        check_writable(png.parent)
     if augmented:
         typed = {"dataset": name} if "name" in contradictions.given(context) else {}
         recipe = recipe_layers.compose_config(config, assignments, {"seed": seed, **typed})

@@ -136,8 +136,8 @@ def test_show_as_json(run: Run) -> None:
 
 
 def test_show_as_a_picture(run: Run) -> None:
-    assert run("data", "show", "digits", "--count", 12, "--out", "grid.png").code == 0
-    height, width, _channels = imread("grid.png").shape
+    assert run("data", "show", "digits", "--count", 12, "--out", "new/grid.png").code == 0
+    height, width, _channels = imread("new/grid.png").shape
     assert 800 < width < 2500
     assert 200 < height < 1000
 
@@ -199,11 +199,13 @@ def test_augmented_images_are_shown_below_the_others(run: Run) -> None:
     assert imread("pairs.png")[0, 0, :3].mean() < 0.2
 
 
-@pytest.mark.parametrize(("name", "code"), [("grid.xyz", 2), ("grid", 2), ("none/grid.png", 5)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("grid.xyz", 2), ("grid", 2), ("/dev/null/grid.png", 5)]
+)
 def test_a_picture_that_cannot_be_written(run: Run, name: str, code: int) -> None:
     outcome = run("data", "show", "digits", "--out", name)
     assert outcome.code == code
-    assert name in outcome.err
+    assert name.removesuffix("/grid.png") in outcome.err
 
 
 def test_half_blocks_have_the_pixels_colours() -> None:
