@@ -72,6 +72,15 @@ OutOption = Annotated[
     ),
 ]
 
+RULES = (
+    Excludes(("only",), ("everything",)),
+    Excludes(
+        ("everything",),
+        ("several runs",),
+        "Only the curves of several runs can be drawn in one figure: omit --all, or name one run.",
+    ),
+)
+
 
 @options.with_figures
 def plot(
@@ -98,8 +107,8 @@ def plot(
     other pictures together. Skips plots that the run or the data on disk do not allow, and gives the reason. If --only
     names such a plot, the command fails. Downloads nothing. Prints small previews on a terminal.
     """
-    contradictions.refuse(context, [Excludes(("only",), ("everything",))])
     several = bool(targets and len(targets) > 1)
+    contradictions.refuse(context, RULES, **{"several runs": several})
     names, unasked = _chosen(only, everything=everything, several=several)
     endings = options.parse_words("--format", formats, tuple(FORMATS))
     if not several:

@@ -100,6 +100,7 @@ REFUSED = [
     ("inspect-grad --dark --format json", 2, "--dark has no effect on --format json"),
     ("inspect-grad --gradcheck --dark", 2, "--gradcheck and --dark contradict each other"),
     ("eval --split all", 2, "test, val, train"),
+    ("plot 1 2 --all", 2, "--all and several runs contradict each other"),
     ("predict", 2, "IMAGE"),
     ("predict a.png --json --csv", 2, "--json and --csv contradict each other"),
     ("predict a.png --device abacus", 2, "unknown device 'abacus'"),
