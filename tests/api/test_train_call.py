@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import random
@@ -437,6 +438,25 @@ def test_a_notebook_shows_one_bar_and_updates_it(
     assert 'value="1.0000"' in shown[-1]["text/html"]
     assert "epoch 3/3  loss" in shown[-1]["text/html"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_call_frees_its_tensors_at_once() -> None:
+    """Without the search for garbage: on a GPU, the next call may need the memory."""
+
+    def kept() -> int:
+        held = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+        return sum(one.device.type != "meta" for one in held)
+
+    settings = {"model": "conv4x0.25", "ensemble": 2, "ema": 0.9, "optimizer": "muon", "epochs": 1}
+    train(**settings)  # caches the data set
+    gc.collect()
+    before = kept()
+    gc.disable()
+    try:
+        train(**settings)
+        assert kept() == before
+    finally:
+        gc.enable()
 
 
 def test_an_error_has_the_class_and_code_of_the_command(tmp_path: Path) -> None:
