@@ -21,8 +21,8 @@ ADVICE: Mapping[str, str] = {
     "exploding": (
         "Try gradient clipping (torch.nn.utils.clip_grad_norm_), a smaller learning rate, or "
         "initial weights with a smaller variance. A loss that sums over the batch, or targets far "
-        "from 1, have large gradients too: use the mean, and scale the targets. If a GradScaler "
-        "scales the loss, inspect the loss before that."
+        "from 1, have large gradients too: use the mean, and scale the targets. With a GradScaler, "
+        "inspect the unscaled loss."
     ),
     "saturated": (
         "Its inputs are too large: try initial weights with a smaller variance "

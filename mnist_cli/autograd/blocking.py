@@ -52,7 +52,7 @@ class DeadUnits:
         """Whether too many are dead for chance to explain it."""
         if self.places >= FEW_PLACES:
             return self.dead >= max(1, DEAD_UNITS * self.total)
-        # Of few units, three deviations more than half may be above this share.
+        # Of few units, half plus three standard deviations can exceed this share.
         chance = self.total / 2 + 1.5 * math.sqrt(self.total)
         return self.dead >= max(1, min(self.total, max(DEAD_UNITS_OF_FEW * self.total, chance)))
 

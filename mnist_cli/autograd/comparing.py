@@ -151,7 +151,7 @@ def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
     keys, other_keys = ([(n.module, n.name) for n in nodes] for nodes in (ours, theirs))
-    # What they share at both ends needs no matcher, which takes the square of their number.
+    # The matcher takes quadratic time, so it does not get the shared start and end.
     start = _shared(keys, other_keys)
     end = _shared(keys[start:][::-1], other_keys[start:][::-1])
     inner, other_inner = slice(start, len(ours) - end), slice(start, len(theirs) - end)
@@ -170,7 +170,7 @@ def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
 
 
 def _shared(keys: Sequence[object], others: Sequence[object]) -> int:
-    """The number of keys that both begin with."""
+    """The length of the longest common prefix."""
     both = zip(keys, others, strict=False)
     return next((n for n, (a, b) in enumerate(both) if a != b), min(len(keys), len(others)))
 

@@ -187,13 +187,13 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
 
 
 def _edges_into(node: Node, slot: str) -> tuple[Edge | None, ...]:
-    """The edge of the input that a saved tensor is; all edges if its name does not say which."""
+    """The edge to the input that the saved tensor ``slot`` holds; all edges if its name does not tell."""
     place = _INPUTS.get(slot, len(node.next))
     return node.next[place : place + 1] or node.next
 
 
 _INPUTS = {"self": 0, "input": 0, "query": 0, "other": 1, "key": 1, "value": 2}
-"""Places of inputs by the names of saved tensors."""
+"""Positions of the inputs that saved tensors of these names hold."""
 
 
 def _keeps_its_inputs(node: Node) -> bool:
@@ -288,12 +288,12 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
         if not is_relu(node) or has_no_units(node) or id(units) in told:
             continue
         if units is not None and units.many:
-            told.add(id(units))  # other calls of the layer have the same
+            told.add(id(units))  # the calls of a layer share their units
             shares[node.id] = (
                 f"{units.dead} of {units.total} units pass no gradient for any example"
             )
         elif units is None and (blocked := blocked_share(node)) >= BLOCKED:
-            shares[node.id] = f"{blocked:.1%} of the gradient's entries that arrive die there"
+            shares[node.id] = f"{blocked:.1%} of the arriving gradient's entries are blocked"
     fed = _fed_to_layers(graph) if shares else set()
     for number, share in shares.items():
         node = graph.nodes[number]
@@ -304,7 +304,7 @@ def _dead_relus(graph: GradGraph, counted: Mapping[int, DeadUnits]) -> Iterator[
 
 
 def _fed_to_layers(graph: GradGraph) -> set[int]:
-    """The nodes whose results a layer with parameters gets; the hinge of a loss is not among them."""
+    """The nodes whose results reach a layer with parameters, unlike the hinge of a loss."""
     found: set[int] = set()
     for node in backward_order(graph):
         before = [edge.node for edge in node.next if edge is not None]
@@ -314,7 +314,7 @@ def _fed_to_layers(graph: GradGraph) -> set[int]:
 
 
 def _has_margin(graph: GradGraph, node: Node) -> bool:
-    """Whether a constant was added to what a node gets, or that subtracted from one, as in a hinge."""
+    """Whether the input of a node includes a constant term, as the hinge of a loss does."""
     for _ in range(4):
         edges = [edge for edge in node.next if edge is not None]
         node = graph.nodes[edges[0].node] if edges else node
@@ -329,7 +329,7 @@ def _saturated(graph: GradGraph) -> Iterator[Diagnosis]:
     """Where tanh and sigmoid get inputs so large that no gradient passes."""
     for node in graph.nodes:
         if (share := saturated_share(node)) >= SATURATED:
-            message = f"Saturated at {place_of(node)}: {share:.1%} of the gradient's entries that arrive die there."
+            message = f"Saturated at {place_of(node)}: {share:.1%} of the arriving gradient's entries are blocked."
             yield of_node("saturated", node, message)
 
 

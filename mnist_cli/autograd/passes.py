@@ -116,7 +116,7 @@ def _autocast() -> torch.dtype | None:
 
 
 def _cut(value: Any) -> Any:
-    """The value without the graphs of its tensors: they would be held as long as this pass."""
+    """The value with its tensors detached, since this pass would keep their graphs alive."""
     if isinstance(value, Tensor) and value.grad_fn is not None:
         return value.detach().requires_grad_()
     if type(value) in (list, tuple):
@@ -170,7 +170,7 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
     """
     try:
         return _searched(one, model, scale)
-    except Exception as error:  # the model's own, or of a graph that it keeps from another pass
+    except Exception as error:  # the model's own, or that a graph from another pass is freed
         reason = shortened(next(iter(str(error).splitlines()), ""))
         return Evidence(note=FAILS_AGAIN.format(type(error).__name__, reason))
 

@@ -154,7 +154,7 @@ class Unnamed:
         retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
         hooked: the tensors of the graph that have hooks: one may take itself off when it runs.
         caches: the results that selective checkpoints keep, and use up in one pass.
-        functions: the nodes of Functions: a backward may delete attributes of its ``ctx``.
+        functions: the nodes of Functions, whose backward may delete attributes of its ``ctx``.
         recomputed: what checkpoints run again.
     """
 
@@ -193,7 +193,7 @@ class Unnamed:
 
 @contextmanager
 def _same_ctx(functions: Sequence[Node]) -> Iterator[None]:
-    """Put back the attributes of Functions' nodes, and what their lists, dicts and sets hold."""
+    """Restore the attributes of Functions' nodes, and the contents of their lists, dicts and sets."""
     attributes: list[Any] = [vars(one) for one in functions]
     held = [value for one in attributes for value in one.values()]
     changing = [*attributes, *(one for one in held if type(one) in (list, dict, set))]
