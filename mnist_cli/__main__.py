@@ -1,4 +1,4 @@
-"""``python -m mnist_cli`` and the command ``mnist``: the program, imported so that signals are heard."""
+"""The entry point of ``mnist`` and ``python -m mnist_cli``: handles signals during the imports too."""
 
 import gc
 import os
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 def main() -> None:
-    """Run the command line; a signal during the import ends it as a signal to a command does."""
+    """Run the command line. A signal during the imports ends it with the same exit code as later."""
     gc.disable()  # until the command runs: a sixth of the time to `mnist --help`
     os.environ["MPLBACKEND"] = "agg"  # pictures go into files; a notebook's backend may be missing
     try:
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _stopped(stop: KeyboardInterrupt) -> NoReturn:
-    """Report a signal without the modules that do so later; they may be half imported."""
+    """Report a signal and exit, without the modules that usually do so: they may be half imported."""
     import json
 
     kind, code = ("interrupted", 130) if type(stop) is KeyboardInterrupt else ("terminated", 143)

@@ -16,10 +16,9 @@ _LOOKS = 0.2
 def acquire(path: Path, timeout: float) -> BaseFileLock:
     """Lock the file ``path``, which is made if it does not exist, and return the held lock.
 
-    Waits up to ``timeout`` seconds for another process.
-
-    A file system without locks gets a marker file beside it, with the process's number and host.
-    A marker of a process of this machine that has died does not count.
+    Waits up to ``timeout`` seconds for another process. On a file system without locks, a marker
+    file beside it holds the process's ID and host. A marker does not count if its process ran on
+    this machine and has ended.
 
     Raises:
         Timeout: another process holds the lock.

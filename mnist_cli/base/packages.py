@@ -113,7 +113,7 @@ def _how_to_install(package: str, *, broken: bool = False) -> str:
 def installing(*packages: str, again: bool = False) -> str:
     """The command that adds packages to this installation, with pip, pipx or uv.
 
-    ``again`` installs each again, without what it depends on.
+    With ``again``, it reinstalls each, without its dependencies.
     """
     place, names = Path(sys.prefix), " ".join(packages)
     if (place / "pipx_metadata.json").is_file():

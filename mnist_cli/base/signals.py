@@ -31,7 +31,7 @@ class Termination(KeyboardInterrupt):
 
 
 def hear_endings() -> None:
-    """Raise :class:`Termination` on one of ENDINGS, unless the shell has set it to be ignored."""
+    """From now on, raise :class:`Termination` on each signal of ENDINGS that is not ignored."""
 
     def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
         raise Termination

@@ -161,7 +161,7 @@ def spell(keys: Keys) -> str:
 
 
 def find_candidates(names: Sequence[str], tensors: Tensors) -> Iterator[Candidate]:
-    """Every set of tensors that has the ``names`` of a network, but for batch norm's counters."""
+    """Every set of tensors with a network's ``names``; batch norm's counters may be missing."""
     needed = [name for name in names if not name.endswith(COUNTER)]
     anchor = needed[0]
     ends = (full for full in tensors if full == anchor or full.endswith(f".{anchor}"))

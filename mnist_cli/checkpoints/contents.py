@@ -45,7 +45,7 @@ class Unacceptable(Exception):
 
 
 class Damaged(Unacceptable):
-    """As :class:`Unacceptable`; another copy of the file may be sound."""
+    """The file is damaged: another copy of it may be intact."""
 
     def __init__(self, reason: str, hint: str = AGAIN) -> None:
         super().__init__(reason, hint)

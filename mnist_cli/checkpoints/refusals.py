@@ -54,7 +54,10 @@ def _no_tensors(path: Path, document: object) -> CheckpointError:
 
 
 def _no_fit(path: Path, tensors: Tensors, model: str | None, stated: str) -> CheckpointError:
-    """Why no tensors fit the network that the user named, or that the file states, or any."""
+    """The error if no tensors fit ``model``, or any network if that is None.
+
+    ``stated`` is the network that the file's metadata name; empty if they name none.
+    """
     if model is not None:
         nearest = _nearest(tensors, weight_names(model))
         classes = models.count_classes(model, nearest) or 10

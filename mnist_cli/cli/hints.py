@@ -177,7 +177,7 @@ def about_command(word: str, path: str, commands: Iterable[str]) -> str:
 def about_words(words: Sequence[str], typed: Sequence[str], command: Any) -> str:
     """A hint at the option that ``words`` may belong to; empty if that is not clear.
 
-    They are those of ``typed`` that the command does not take.
+    ``words`` are the arguments of the line ``typed`` that the command does not take.
     """
     flags = {one for parameter in command.params for one in _flags(parameter)}
     first = words[0]

@@ -77,7 +77,7 @@ RULES = (
     Excludes(
         ("everything",),
         ("several runs",),
-        "Only the curves of several runs can be drawn in one figure: omit --all, or name one run.",
+        "Of several runs, only the curves can be drawn: omit --all, or name one run.",
     ),
 )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RunGuide(Observer):
-    """Knows the command that resumes the run, once the run has begun."""
+    """Holds the command that resumes the run, once the run has begun."""
 
     def __init__(self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str]) -> None:
         self._loggers = loggers

@@ -29,7 +29,7 @@ DEEPEST = 5
 
 _LAYOUT = (
     "Images of each class go into a folder of their own: path/CLASS/….png, or "
-    "path/train/CLASS/….png and path/test/CLASS/….png. If a table has the labels, move each image "
+    "path/train/CLASS/….png and path/test/CLASS/….png. If the labels are in a CSV, move each image "
     "into the folder of its label."
 )
 _IDX = (

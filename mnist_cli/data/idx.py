@@ -71,7 +71,7 @@ class Content:
 
 
 def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> Content:
-    """Read an IDX file, gzipped or not, of at most ``limit`` bytes when it is decompressed.
+    """Read an IDX file, gzipped or not, of at most ``limit`` decompressed bytes.
 
     Raises:
         DataError: the file is missing, unreadable, truncated, damaged, too big, or not IDX.

@@ -24,7 +24,7 @@ DIFFERS = (
 def takes_same_step(
     network: nn.Module, other: nn.Module, step: Callable[[nn.Module], object]
 ) -> bool:
-    """Whether two networks with the same state_dict get the same gradients and buffers by a step."""
+    """Whether a step gives two networks with the same state_dict the same gradients and buffers."""
     taken = [_taken(one, step) for one in (network, other)]
     return all(
         mine is theirs if mine is None or theirs is None else close(mine, theirs)

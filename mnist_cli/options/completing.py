@@ -15,7 +15,7 @@ from mnist_cli.api.places import RUNS
 from mnist_cli.config import choices, keys
 
 _KEY = "COMP_SETTING"
-"""The variable that holds the key of ``--set``, if a shell has split it off before the equals sign."""
+"""The environment variable with the key of ``--set``, if the shell splits words at equals signs."""
 
 
 def completed_words() -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures of runs: curves of several runs, a run's layers over its epochs, the search for a rate."""
+"""Figures of runs: curves of several runs, a run's layers over its epochs, the learning-rate search."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _print_compared(title: str, names: Sequence[str], rows: Mapping[str, Sequenc
 
 
 def print_run(run: RunRecord, files: Mapping[str, int]) -> None:
-    """One run: its result, its configuration, its environment and the bytes of its files."""
+    """Print a run's result, configuration, environment and ``files``, each with its size in bytes."""
     result = {key: row[0] for key, row in _results([run]).items()}
     known = {"data set": run.dataset, "network": _network(run), "recipe": run.recipe}
     print_facts(f"{run.path}", {**{key: text for key, text in known.items() if text}, **result})

@@ -189,7 +189,7 @@ class Postponed(Observer):
 class LearningCurves(Observer):
     """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``.
 
-    A ``process`` draws while the test set is read.
+    If there is a ``process``, it draws them while the test set is read.
     """
 
     def __init__(self, report: Observer, process: CurveProcess | None = None) -> None:

@@ -282,7 +282,7 @@ def digest(cells: Sequence[Cell]) -> str:
 def open_sweep(root: Path, name: str, cells: tuple[Cell, ...]) -> Sweep:
     """The sweep of these runs: the newest one that is not complete, or else a new one.
 
-    If ``name`` is empty, a number is its name.
+    If ``name`` is empty, the sweep gets a number as its name.
 
     Raises:
         UsageError: ``name`` is another sweep's, or cannot be a name.

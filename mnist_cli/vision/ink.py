@@ -20,7 +20,7 @@ Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 CONNECTED = np.ones((3, 3))
-"""Pixels that touch only at a corner are connected."""
+"""The neighbourhood that connects pixels, also those that touch only at a corner."""
 WIDEST = 0.4
 """The widest stroke, as a share of the shorter side; MNIST's reach 0.25."""
 DESK = 0.42

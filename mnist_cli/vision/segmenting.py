@@ -78,7 +78,7 @@ class Reading:
 
 
 def cut_apart(grey: Grey) -> Page:
-    """Each digit on levels (H, W), 0 to 255; line by line from the top, in a line from the left.
+    """Each digit on grey levels (H, W), 0 to 255: by lines from the top, in a line from the left.
 
     Raises:
         DataError: the picture is blank, holds no digit, or more than :data:`MOST_DIGITS`.
@@ -120,7 +120,7 @@ def _is_written(wide: Reading, narrow: Reading, window: float) -> bool:
         return True
     desk = narrow.ink.desk
     strokes = _mask(wide, [one for one in wide.digits if not one.is_blot])
-    if desk.any() and strokes[desk].mean() > 0.95:  # wide strokes, such as a thick 1's
+    if desk.any() and strokes[desk].mean() > 0.95:  # no desk: the strokes of a thick 1
         return True
     if not wide.digits or max(wide.digits, key=lambda one: one.area).is_blot:
         return False
@@ -177,11 +177,11 @@ def _objection(region: Region, reading: Reading) -> str | None:
 
 
 def _is_disc(region: Region, labels: npt.NDArray[np.int32]) -> bool:
-    """Whether it is filled and as round as a punched hole: a 0 that a marker has filled is not."""
+    """Whether it is a filled disc, such as a punched hole; a 0 filled with a marker is less round."""
     box = region.box
     y, x = ((2 * np.arange(side) + 1) / side - 1 for side in (box.height, box.width))
     disc = np.add.outer(y**2, x**2) <= 1
-    ink = np.isin(labels[box.top : box.bottom, box.left : box.right], region.pieces)
+    ink = np.isin(labels[box.part], region.pieces)
     round_ = 0.9 <= box.width / box.height <= 1.1
     return bool(round_ and (ink & disc).sum() >= DISC * (ink | disc).sum())
 

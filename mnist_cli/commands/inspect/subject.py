@@ -22,8 +22,8 @@ from mnist_cli.runs.directory import find_checkpoint
 class Asked:
     """A request, and where its checkpoint is; ``target`` None is the newest run, if there is one.
 
-    ``quiet`` omits how another program's file was read. ``told`` has the warnings so far: the
-    other side of a comparison does not repeat them.
+    ``quiet`` omits how another program's file was read. ``told`` holds the warnings so
+    far, which the other side of a comparison does not repeat.
     """
 
     target: Path | None
