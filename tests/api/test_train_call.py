@@ -441,7 +441,7 @@ def test_a_notebook_shows_one_bar_and_updates_it(
 
 
 def test_a_call_frees_its_tensors_at_once() -> None:
-    """Without the search for garbage: on a GPU, the next call may need the memory."""
+    """Without garbage collection: on a GPU, the next call may need the memory."""
 
     def kept() -> int:
         held = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
