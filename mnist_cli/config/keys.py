@@ -27,8 +27,8 @@ class Option:
     Attributes:
         panel: the heading in ``--help``; None is the general one.
         short: a short spelling, such as ``-e``.
-        metavar: what stands for the value; empty is by the type.
-        name: its name without dashes; empty is the key's.
+        metavar: the placeholder of the value in ``--help``; empty takes it from the type.
+        name: its name without dashes; empty takes the key's.
     """
 
     panel: str | None
@@ -62,7 +62,7 @@ class Key:
     pattern: str | None = None
 
     __is_annotated_types_grouped_metadata__ = True
-    """Has pydantic read the bounds by iterating."""
+    """Makes pydantic read the bounds by iteration."""
 
     def __iter__(self) -> Iterator[Any]:
         """The bounds as pydantic knows them."""
@@ -78,7 +78,7 @@ def key(*values: Any, **bounds: Any) -> Any:
 
 
 def _table(keys: type) -> type:
-    """Make annotated types of keys, and their defaults the values, which is what pydantic reads."""
+    """Turn each key into an annotated type and its default value, which pydantic reads."""
     hints = get_type_hints(keys)
     declared = {name: vars(keys)[name] for name in hints}
     keys.__annotations__ = {name: Annotated[hints[name], key] for name, key in declared.items()}
@@ -161,8 +161,8 @@ class Keys:
         ge=1,
         le=10_000,
     )
-    # Of 1000 images, layers' outputs are beyond the 32 MiB up to which glibc keeps memory for the
-    # next one: evaluating then took 1.3 to 1.7 times as long, for pages that are mapped again.
+    # With 1000 images, a layer's output exceeds 32 MiB, above which glibc returns freed memory to
+    # the system. Evaluation took 1.3 to 1.7 times as long, since pages were mapped again.
     eval_batch_size: int = key(250, "Images per batch in evaluation.", ge=1, le=2**31 - 1)
     drop_last: bool = key(False, "Skip an epoch's last batch if it is not full.")
 
@@ -184,7 +184,7 @@ class Keys:
     )
     weight_decay: float = key(5e-4, "L2 penalty (adamw, muon: decoupled).", ge=0)
     momentum: float | None = key(None, "sgd, muon: momentum.", ge=0, lt=1)
-    nesterov: bool | None = key(None, "sgd, muon: Nesterov's momentum.")
+    nesterov: bool | None = key(None, "sgd, muon: Nesterov momentum.")
     ns_steps: int | None = key(None, "muon: Newton-Schulz iterations per step.", ge=1, le=100)
     muon_filters: bool | None = key(
         None,
@@ -325,7 +325,7 @@ def is_truth(name: str) -> bool:
 
 
 def words(name: str) -> tuple[str, ...]:
-    """The words that a key's value is one of; empty if it is something else."""
+    """The words that a key allows; empty if its value is not one of a set of words."""
     return tuple(
         word for kind in kinds(name) if get_origin(kind) is Literal for word in get_args(kind)
     )

@@ -38,7 +38,7 @@ def parse(text: str) -> MeanStd:
     """The normalisation that a name, or ``0.1307,0.3081``, means.
 
     Raises:
-        UsageError: it is neither, or no such numbers.
+        UsageError: it is neither, or :func:`checked` refuses the numbers.
     """
     known = NAMED.get(text.strip().lower())
     if known is not None:

@@ -137,7 +137,7 @@ class Calls(Observer):
     def __enter__(self) -> Calls:
         """Start the callbacks, and call ``on_error`` of those that were started if one raises.
 
-        It is no generator: that would turn a callback's StopIteration into a RuntimeError.
+        This is not a generator function: that would turn a callback's StopIteration into a RuntimeError.
         """
         try:
             self._start()

@@ -62,7 +62,7 @@ def build_optimizers(
 def _build(name: str, config: TrainConfig, params: list[nn.Parameter]) -> Optimizer:
     kind, keys = KINDS[name]
     settings = {key: config.setting(key) for key in keys}
-    if name == "sgd":  # torch refuses Nesterov's momentum without momentum
+    if name == "sgd":  # torch refuses Nesterov momentum without momentum
         settings["nesterov"] = settings["nesterov"] and settings["momentum"] > 0
     if "beta1" in settings:
         settings["betas"] = settings.pop("beta1"), settings.pop("beta2")

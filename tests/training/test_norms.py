@@ -42,7 +42,7 @@ def first_epoch(state: TrainState) -> EpochResult:
 
 
 def middle_step_by_hand(settings: TrainConfig) -> Figures:
-    """The second of three steps, by the textbook: SGD with Nesterov's momentum and decay, clipped."""
+    """The second of three steps, by the textbook: SGD with Nesterov momentum and decay, clipped."""
     state = state_of(settings)
     events = fit(state, loader_of(settings), None, NORMALISATION)
     assert isinstance(next(events), StepResult)
