@@ -1,6 +1,6 @@
 """What to try about a finding, in a sentence or two.
 
-Knows the kinds of findings and the names of nodes, no figures. Imports no torch.
+Knows the kinds of findings and the names of nodes, no statistics. Imports no torch.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _is_wrapper(tensor: Tensor) -> bool:
 
 
 def without_values(tensor: Tensor) -> str:
-    """Why the figures of a tensor of any shape are not read; empty if they are."""
+    """Why the statistics of a tensor of any shape are not computed; empty if they are."""
     if tensor.is_meta:
         return "tensors on the meta device have no values"
     if hasattr(tensor, "fake_mode"):

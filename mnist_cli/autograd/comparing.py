@@ -21,10 +21,10 @@ from mnist_cli.autograd.order import backward_order, calls_by_end, operations
 
 @dataclass(frozen=True)
 class NodeDifference:
-    """Two nodes that belong together, and how far apart what arrives at them is.
+    """Two matching nodes, and how much the gradients that arrive at them differ.
 
-    ``difference`` is relative: 0 for equal figures, infinite if only one is finite, or if a
-    gradient arrives at only one of the nodes. ``figure`` is the figure that differs most.
+    ``difference`` is relative: 0 for equal statistics, infinite if only one is finite, or if a
+    gradient arrives at only one of the nodes. ``figure`` names the statistic that differs most.
     """
 
     first: int
@@ -50,7 +50,7 @@ class ParameterDifference:
 
 @dataclass(frozen=True)
 class ActivationDifference:
-    """A call whose output differs between the graphs; ``figure`` differs most."""
+    """A module's call and how much its outputs differ; ``figure`` names what differs most."""
 
     module: str
     call: int
@@ -93,13 +93,13 @@ class GraphComparison:
 
     @property
     def same(self) -> bool:
-        """Whether shape and figures agree within the tolerance."""
+        """Whether the graphs have the same structure, and statistics equal within the tolerance."""
         within = all(one.difference <= self.tolerance for one in self.parameters)
         return self.first is None and not self.structure and within
 
 
 def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> GraphComparison:
-    """Align two graphs node by node and compare the figures of what arrives at each.
+    """Align two graphs node by node and compare the gradients that arrive at each.
 
     Two nodes match if they have the same name in the same module at the same place of the forward
     order. Two leaves match if they are the same parameter. Nodes that only one graph has,
@@ -108,9 +108,9 @@ def compare(first: GradGraph, second: GradGraph, tolerance: float = 1e-9) -> Gra
     Args:
         first: a graph, recorded or not.
         second: another one.
-        tolerance: relative difference up to which figures count as equal; the default allows
-            for the rounding of the figures themselves. Two gradients with equal figures may still
-            differ entry by entry.
+        tolerance: relative difference up to which statistics count as equal; the default allows
+            for their rounding. Two gradients with equal statistics may still differ entry by
+            entry.
 
     Raises:
         UsageError: the tolerance is negative or NaN.
@@ -176,7 +176,7 @@ def _shared(keys: Sequence[object], others: Sequence[object]) -> int:
 
 
 def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:
-    """A stretch without equal nodes: another kernel, or additional nodes."""
+    """Pairs and notes of a stretch without equal nodes: other kernels, or nodes of one graph only."""
     if len(ours) == len(theirs) and all(map(_replaces, ours, theirs)):
         named = [
             f"{place_of(a)}, is {b.name} in the second" for a, b in zip(ours, theirs, strict=True)
@@ -192,7 +192,7 @@ def _replaces(a: Node, b: Node) -> bool:
 
 
 def _edges(pairs: Pairs) -> Iterator[str]:
-    """Aligned nodes whose results go to nodes that are not aligned with each other."""
+    """A sentence for each difference between the edges or shapes of aligned nodes."""
     partner = {a.id: b.id for a, b in pairs}
     taken = set(partner.values())
     for a, b in pairs:
@@ -264,7 +264,7 @@ def _activation(
 
 
 def _gap(a: Stats | None, b: Stats | None) -> _Gap:
-    """The figure that differs most, relative to the larger norm or the largest entry."""
+    """The statistic that differs most, relative to the larger norm or the largest entry."""
     if a is None or b is None:
         return _Gap() if a is b else _Gap(math.inf, "presence")
     if (a.nan, a.inf) != (b.nan, b.inf):

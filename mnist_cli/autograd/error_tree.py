@@ -1,7 +1,7 @@
 """The errors that the library expects; any other exception is a bug.
 
-The program that holds this library adds its own to the same tree (``mnist_cli.errors``). This
-module imports nothing.
+The program around this library adds its own errors to this tree (``mnist_cli.errors``). This module
+imports nothing.
 """
 
 from __future__ import annotations

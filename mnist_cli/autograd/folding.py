@@ -130,7 +130,7 @@ def _add_port(group: _Group, node: int, input_nr: int) -> None:
 
 
 def _folded(graph: GradGraph, group: _Group, owner: dict[int, _Group]) -> Node:
-    """One node for the group; of a single node only the numbers change."""
+    """One node for the group; a single node only gets new numbers."""
 
     def moved(edge: Edge) -> Edge:
         target = owner[edge.node]

@@ -155,7 +155,7 @@ class Node:
 def with_grads(
     node: Node, grad_in: tuple[Stats | None, ...], grad_out: tuple[Stats | None, ...]
 ) -> Node:
-    """The same node with figures: ``replace`` without its checks, for 100,000 nodes."""
+    """The same node with statistics: ``replace`` without its checks, for 100,000 nodes."""
     made: Node = object.__new__(Node)
     vars(made).update(vars(node), grad_in=grad_in, grad_out=grad_out)
     return made
@@ -230,7 +230,7 @@ class ModuleCall:
         outputs: every tensor in the result; empty if the module raised an error.
         parameters: entries of the module's own parameters, without its children's. A
             parameter counts at the first call that has it, so that the calls add up.
-        activation: figures of the first output at the end of the call, before later operations
+        activation: statistics of the first output at the end of the call, before later operations
             in place; None if no output has readable values.
         saved_bytes: memory that the nodes made by this call, outside of the calls in it, keep for
             backward. A storage counts once, at the call that keeps it first; parameters and

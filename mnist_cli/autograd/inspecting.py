@@ -100,7 +100,7 @@ class Report:
 
         Args:
             other: a report, a graph, or the path of a ``graph.json``.
-            tolerance: relative difference up to which figures count as equal.
+            tolerance: relative difference up to which statistics count as equal.
 
         Raises:
             DataError: the file is not a graph.

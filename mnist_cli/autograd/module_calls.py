@@ -22,14 +22,14 @@ from mnist_cli.autograd.node import dtype_name
 from mnist_cli.autograd.stats import StatsCollector
 
 MAX_SPREAD = 16_000_000
-"""Entries up to which a sparse or expanded output has figures: 128 MiB as float64."""
+"""Entries up to which a sparse or expanded output has statistics: 128 MiB as float64."""
 
 
 @dataclass
 class CallLog:
     """The calls so far, in the order in which they began.
 
-    Holds copies of activations only until their figures are computed; see
+    Holds copies of activations only until their statistics are computed; see
     :class:`StatsCollector`. ``fresh`` maps a call's place to the parameters that it is the first to
     use.
     """
@@ -69,14 +69,14 @@ class CallLog:
         )
 
     def calls(self) -> tuple[ModuleCall, ...]:
-        """All calls with their figures; waits for the device."""
+        """All calls with their statistics; waits for the device."""
         found = self._collector.results()
         figures = {place: found[number] for place, number in self._figures.items()}
         return tuple(replace(c, activation=figures.get(i)) for i, c in enumerate(self._calls))
 
     def _take(self, place: int, output: Tensor) -> None:
         if _is_captured(output):
-            return  # the figures would become a part of the program
+            return  # the statistics would become a part of the program
         try:
             with torch.no_grad(), torch_private.without_modes():
                 if not (without_values(output) or _spreads(output)):

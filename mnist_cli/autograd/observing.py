@@ -20,10 +20,10 @@ from mnist_cli.autograd.walking import Names, joint, walk
 
 
 class Observer:
-    """Collects the figures of the next backward pass through some tensors.
+    """Collects the gradients' statistics in the next backward pass through some tensors.
 
     Holds no node and none of the tensors. Their graph holds this object through the hooks, so a
-    reference back would be a cycle that Python does not see.
+    reference back would be a cycle that the garbage collector does not see.
     """
 
     def __init__(
@@ -40,31 +40,31 @@ class Observer:
             self._handles.append(node.register_hook(partial(take, one.id)))
 
     def begin(self, backward: int) -> None:
-        """Take the gradients of this backward pass, with the number from :func:`backward_id`."""
+        """Observe this backward pass, whose number is from :func:`backward_id`."""
         self._seen.backward = backward
         self._seen.places.clear()
         self._seen.collector = StatsCollector()
 
     def _take_of_leaf(self, number: int, left: Grads, arrived: Grads) -> None:
-        """A leaf's hook: its gradient may become its ``.grad``, which others change.
+        """A leaf's hook: copies the gradient, since it may become ``.grad``, which other code changes.
 
-        Graphs of other threads share the nodes of the leaves.
+        Ignores the passes of other threads, whose graphs share the leaves' nodes.
         """
         if self._seen.is_own_pass():
             came = tuple(None if grad is None else grad.detach().clone() for grad in arrived)
             self._seen.take(number, left, came)
 
     def drop(self) -> None:
-        """Take the hooks off and let go of all tensors."""
+        """Remove the hooks and release all tensors."""
         for handle in self._handles:
             handle.remove()
         self.begin(-1)
 
     def finish(self) -> GradGraph | None:
-        """Take the hooks off; the graph with the figures of what came.
+        """Remove the hooks, and return the graph with the gradients' statistics.
 
-        None if it came to no leaf, as with ``torch.autograd.grad``: the hooks wait for the next
-        backward.
+        If no gradient reached a leaf, as with ``torch.autograd.grad``, returns None and keeps the
+        hooks for the next backward pass.
         """
         leaves = {one.node for one in self._graph.parameters}
         if leaves.isdisjoint(self._seen.places):

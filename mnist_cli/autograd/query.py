@@ -167,7 +167,7 @@ def _trace_back(
 
 
 def _routes(graph: GradGraph, goal: int) -> int:
-    """The number of different paths: each node passes on the sum of its own."""
+    """The number of paths from the root to ``goal``: each node adds its count to those below it."""
     counts = {graph.root: 1}
     for number in engine_order(graph):
         for way in graph.nodes[number].next:
@@ -184,7 +184,7 @@ def inside(module: str, prefix: str) -> bool:
 def select(graph: GradGraph, prefix: str) -> GradGraph:
     """The nodes and parameters of one module and all below it, renumbered.
 
-    An edge that leaves the module becomes None; its gradient's figures stay in ``grad_out``.
+    An edge that leaves the module becomes None; its gradient's statistics stay in ``grad_out``.
     The root is the module's node nearest to the loss.
 
     Raises:

@@ -46,7 +46,7 @@ class Recording:
     """What the engine did.
 
     Attributes:
-        graph: the walk's graph with ``grad_in``, ``grad_out`` and the parameters' figures.
+        graph: the walk's graph with ``grad_in``, ``grad_out`` and the parameters' statistics.
         gradients: what the engine would have added to each parameter's ``.grad``, by name;
             a parameter that got nothing is absent.
         grad_in: for each node the gradients that arrived, after the user's own hooks;
@@ -126,10 +126,10 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
         walked: a walk whose root is a tensor.
         grad: gradient of the root, of its shape; default: ones, for a root with one entry.
         keep: hold the gradients themselves, to compare a replay node by node. Costs their
-            memory all at once; figures alone need a few tens of MiB.
+            memory all at once; statistics alone need a few tens of MiB.
 
     Returns:
-        The figures, the parameters' gradients, and with ``keep`` all gradients.
+        The statistics, the parameters' gradients, and with ``keep`` all gradients.
 
     Raises:
         UsageError: the gradient has the wrong shape, or the graph was already freed.
@@ -242,7 +242,7 @@ def _run(walked: Walk, root: Tensor, seed: Tensor | None) -> None:
 def with_figures(
     graph: GradGraph, leaves: Mapping[str, Tensor], seen: Seen, own: Mapping[str, int | None]
 ) -> GradGraph:
-    """The graph with the figures of what was seen and of its parameters; waits for the device.
+    """The graph with the statistics of gradients and parameters; waits for the device.
 
     Args:
         graph: the graph.

@@ -1,6 +1,6 @@
-"""Figures of many tensors with one wait for the device at the end.
+"""Statistics of many tensors, with one wait for the device at the end.
 
-Knows tensors and their figures, not nodes.
+Knows tensors and their statistics, not nodes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOGETHER = 250_000
 
 
 class StatsCollector:
-    """Takes tensors as they come, and answers with all their figures at once.
+    """Collects tensors one by one, and returns the statistics of all at once.
 
     Reductions run in float64 (float32 on devices without it), so that the norm of a large
     bfloat16 gradient is right. Tensors of one size are computed together: a graph of 3,000
@@ -36,7 +36,7 @@ class StatsCollector:
     device until :meth:`results`. A tensor handed in again soon after is computed once.
 
     Attributes:
-        hidden: by place, why a tensor has no figures, as on the meta device; they are NaN then. In
+        hidden: by place, why a tensor has no statistics, as on the meta device; they are NaN then. In
             the parts of a wrapper, such as a DTensor, NaN and infinity are counted all the same.
     """
 
@@ -122,7 +122,7 @@ class StatsCollector:
         self._pending = 0
 
     def results(self) -> list[Stats]:
-        """The figures of all tensors in the order in which they were added."""
+        """The statistics of all tensors in the order in which they were added."""
         self._compute()
         self._known.clear()
         rows: list[list[float] | None] = [None] * len(self._shapes)
@@ -147,7 +147,10 @@ def _matrix(rows: list[Tensor]) -> Tensor:
 
 
 def _figures(rows: Tensor) -> Tensor:
-    """Of each row: norm, mean, deviation, least, largest, non-zeros, NaNs, infinities."""
+    """Of each row (K, N): norm, mean, standard deviation, least, largest, non-zeros, NaNs, infinities.
+
+    Returns (K, 8), float64; float32 on MPS.
+    """
     values = rows.to(torch.float32 if rows.device.type == "mps" else torch.float64)
     mean, deviation = _mean_and_deviation(values)
     # A twentieth of the time of torch.aminmax and of torch.var_mean along rows (torch 2.14, CPU).
@@ -159,7 +162,7 @@ def _figures(rows: Tensor) -> Tensor:
 
 
 def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (K,) of rows (K, N); the deviation of equal entries is 0."""
+    """Mean and standard deviation (K,) of rows (K, N); exactly 0 for equal entries."""
     first = values[:, :1]
     start = first.masked_fill(~first.isfinite(), 0.0)
     shifted = values - start
@@ -171,14 +174,14 @@ def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _not_finite(values: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
     """How many NaNs and infinities each row (K, N) has; none where all norms are finite."""
-    if norm.device.type == "cpu" and bool(norm.isfinite().all()):  # elsewhere it would wait
+    if norm.device.type == "cpu" and bool(norm.isfinite().all()):  # else this would wait
         nothing = torch.zeros_like(norm)
         return nothing, nothing
     return values.isnan().sum(1), values.isinf().sum(1)
 
 
 def _fetch(done: list[tuple[list[int], Tensor]]) -> Iterator[tuple[list[int], list[list[float]]]]:
-    """Bring all figures to the host: one copy for each device and dtype that has some."""
+    """Bring all statistics to the host: one copy for each device and dtype."""
     kinds: dict[tuple[torch.device, torch.dtype], list[tuple[list[int], Tensor]]] = {}
     for places, table in done:
         kinds.setdefault((table.device, table.dtype), []).append((places, table))

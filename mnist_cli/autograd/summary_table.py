@@ -43,7 +43,7 @@ class SummaryRow:
         multiply_adds: pairs of a multiplication and an addition.
         saved_bytes: memory that it keeps for backward; see
             :class:`mnist_cli.autograd.graph.ModuleCall`.
-        activation: figures of the first output; None without an output that can be read.
+        activation: statistics of the first output; None without an output that can be read.
     """
 
     module: str

@@ -126,7 +126,7 @@ def trace_modules(model: nn.Module, *, activations: bool = False) -> Iterator[Mo
 
     Args:
         model: any module.
-        activations: also record each call: shapes, figures of the first output, parameters.
+        activations: also record each call: shapes, statistics of the first output, parameters.
             ``ModuleTrace.calls`` has them, and :func:`walk` adds what each call keeps for
             backward. The results of the model keep their bits.
     """

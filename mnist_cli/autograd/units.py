@@ -1,4 +1,4 @@
-"""What only the tensors show, not their figures: dead units, and the first NaN.
+"""What only the tensors show, not their statistics: dead units, and the first NaN.
 
 :mod:`mnist_cli.autograd.diagnosing` makes sentences of them.
 """

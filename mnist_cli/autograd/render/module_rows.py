@@ -111,7 +111,7 @@ def _prefixes(path: str) -> list[str]:
 
 
 def _from_paths(graph: GradGraph) -> list[ModuleCall]:
-    """Calls without figures of the forward pass, for a graph that has none: one of each module."""
+    """Calls without statistics of the forward pass, for a graph that has none: one of each module."""
     found: dict[str, int] = {}
     for node in operations(graph):
         for path in _prefixes(node.module):
