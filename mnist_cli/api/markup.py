@@ -1,7 +1,7 @@
 """Small tables of HTML for notebooks, and lines for a terminal.
 
-The tables have no colours of their own, so that light and dark pages show them in theirs. All text
-is escaped: names of runs, files and classes are other people's.
+The tables set no colours, so they follow light and dark pages. All text is escaped, since names of
+runs, files and classes are not trusted.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock
 _REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """Errors of network and FUSE file systems without locks; filelock handles ENOSYS itself."""
 _LOOKS = 0.2
-"""Seconds in which a marker that a dead process left behind is found and removed."""
+"""Seconds that it takes to find and remove the marker of a process that has ended."""
 
 
 def acquire(path: Path, timeout: float) -> BaseFileLock:

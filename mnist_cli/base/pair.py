@@ -28,7 +28,7 @@ class Pair:
     def both(self, first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
         """Make the first call in this thread and the second one in the other.
 
-        Neither goes on after this method ends. If both raise, the first one's error is raised.
+        Both have ended when this method returns. If both raise, the first one's error is raised.
         """
         if not self.parallel:
             return first(), second()

@@ -73,7 +73,7 @@ class InferenceBenchmark:
             yield InferenceSummary(recipe.name, recipe.repeats, batches, result["details"])
 
     def result(self, runs: Sequence[InferenceSummary]) -> InferenceResult:
-        """Of all recipes."""
+        """The result of all recipes, from the summaries of :meth:`run`."""
         return InferenceResult(machine([one.details for one in runs]), runs)
 
 

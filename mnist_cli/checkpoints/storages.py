@@ -28,7 +28,7 @@ _DTYPES = {
     "QInt32": torch.int32,
     "Untyped": torch.uint8,
 }
-"""By the name of the storage's class, without its suffix."""
+"""The dtype by the beginning of a storage class's name: ``Float`` for ``FloatStorage``."""
 
 MAX_AXES = 32
 
@@ -38,7 +38,7 @@ class Storage:
     """Elements of one dtype in bytes on the CPU, from ``start`` on.
 
     Attributes:
-        data: the bytes, uint8 (bytes).
+        data: the bytes (N,), uint8.
         dtype: of the elements.
         start: the first element.
         count: number of elements.

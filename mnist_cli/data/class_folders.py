@@ -134,7 +134,7 @@ def _place(root: Path) -> Path:
 
 
 def _inmost(folder: Path) -> Path:
-    """The folder itself, or a folder of the same name in it, as Kaggle's archives unpack."""
+    """The folder itself, or a folder of the same name in it, as in some of Kaggle's archives."""
     for _ in range(DEEPEST):
         inner = folders_of(folder)
         if [one.name for one in inner] != [folder.name] or _has_pictures(folder):

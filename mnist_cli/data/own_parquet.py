@@ -28,9 +28,9 @@ from mnist_cli.vision.fitting import IN_WORDS, SIDE, SMALLEST, fit
 OLDEST = (14, 0, 1)
 """Older versions of pyarrow run code in a Parquet file (CVE-2023-47248)."""
 ROOM = 1 << 30
-"""Maximum bytes that one step of pyarrow may take."""
+"""Maximum bytes that one step of pyarrow may allocate."""
 BATCH = 64
-"""Rows at once: all of them may hold the same large value."""
+"""Rows that are read at once: few, since all may refer to one large value."""
 MAX_FOOTER = 8 << 20
 """Maximum bytes of the footer: it lists each row group's columns; 60 groups of 784 take 5 MB."""
 MOST_COLUMNS = 20_000

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_MISTAKES = 5
 MOST_LETTERS = 60
-"""Characters of all names of classes together, up to which they head the columns of a table."""
+"""Maximum total length of the class names, in characters, at which they head a table's columns."""
 
 
 def print_evaluation(

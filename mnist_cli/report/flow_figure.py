@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mnist_cli.autograd.flowing import FlowPoint
 
 WIDEST = 24.0
-"""Inches; of more modules than fit, not all are named."""
+"""The largest width in inches; if not all modules fit, only some are named."""
 
 _BOTTOM, _TOP = 0.035, 0.965
-"""Shares of the axes' height at which marks are that have no place on a logarithmic axis."""
+"""Heights of the marks for values that a logarithmic axis cannot show, as shares of the axis."""
 
 
 def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> None:
@@ -51,7 +51,7 @@ def save_gradient_flow(flow: Sequence[FlowPoint], *paths: Path, title: str) -> N
 
 
 def _limit(axes: Axes, norms: Sequence[float | None]) -> None:
-    """Set the range of the axis by what can be on it, with room for marks at both ends."""
+    """Fit the axis to the positive, finite norms, with room for marks at both ends."""
     known = [norm for norm in norms if norm and math.isfinite(norm)] or [0.1, 1.0]
     low, high = math.log10(min(known)), math.log10(max(known))
     room = 0.12 * max(high - low, 1.0)
@@ -60,7 +60,7 @@ def _limit(axes: Axes, norms: Sequence[float | None]) -> None:
 
 
 def _norms(axes: Axes, norms: Sequence[float | None], form: str, colour: str, label: str) -> None:
-    """A series; what has no place on the axis is a gap."""
+    """Draw a series; values that the axis cannot show are gaps."""
     drawn = [norm if norm and math.isfinite(norm) else math.nan for norm in norms]
     if not all(map(math.isnan, drawn)):
         axes.plot(range(len(drawn)), drawn, form, ms=5, lw=1, color=colour, label=label)

@@ -34,12 +34,12 @@ class Norms:
 
     @property
     def gradient_to_weight(self) -> float:
-        """NaN if the weight is all zero, as a fresh bias may be."""
+        """The gradient's norm over the weight's; NaN if the weight is all zero, as a fresh bias may be."""
         return self.gradient / self.weight if self.weight else math.nan
 
     @property
     def update_to_weight(self) -> float:
-        """NaN if the weight is all zero, as a fresh bias may be."""
+        """The update's norm over the weight's; NaN if the weight is all zero, as a fresh bias may be."""
         return self.update / self.weight if self.weight else math.nan
 
     @classmethod
@@ -89,7 +89,7 @@ class EpochResult:
     plain_loss: float | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain numbers, flat but for the norms; without a validation set its are None."""
+        """As plain numbers, flat except for the norms; without a validation set, its entries are None."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -137,7 +137,7 @@ class StepRow:
         epoch: of these steps, from 1.
         step: number of steps in the run so far.
         done: epochs done so far, with the fraction of the running one.
-        loss: see :class:`EpochResult`, as for the others.
+        loss: as in :class:`EpochResult`; so are the attributes below.
     """
 
     epoch: int
@@ -150,7 +150,7 @@ class StepRow:
     lr: float
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain numbers, with the keys of an epoch's row; None is what only an epoch has."""
+        """As plain numbers, with the keys of an epoch's row; those that only an epoch has are None."""
         return dict.fromkeys(EPOCH_KEYS) | {
             "kind": STEP,
             "epoch": self.epoch,
@@ -189,7 +189,7 @@ EPOCH_KEYS = ("kind", *EpochResult(1, 1, 0.0, 0.0, None, 0.0, 0.0, 0.0, 0.0).to_
 def metric_rows(
     steps: Sequence[StepRow], epochs: Sequence[EpochResult]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of ``metrics.jsonl``: each epoch's steps, then the epoch, whatever epoch they are of."""
+    """The rows of ``metrics.jsonl``, sorted: the steps of each epoch, then the epoch itself."""
     of_steps = [(row.epoch, 0, row.step, row.to_plain()) for row in steps]
     of_epochs = [(one.epoch, 1, one.step, {"kind": EPOCH} | one.to_plain()) for one in epochs]
     for *_, plain in sorted([*of_steps, *of_epochs], key=lambda row: row[:3]):
