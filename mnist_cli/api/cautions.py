@@ -15,8 +15,7 @@ _INSIDE = (str(Path(__file__).parent.parent), contextlib.__file__)
 def caution(message: str) -> None:
     """Warn with a :class:`Caution` at the first line outside this package.
 
-    Python alone would show a warning of the same line once, and a cell that is run again
-    would say nothing.
+    By itself, Python shows a warning once per line, so a cell that runs again would show none.
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):

@@ -250,7 +250,7 @@ def predict(
 
 @dataclass(frozen=True)
 class _Opened:
-    """What classifies: ``whole`` says whether pictures are not cropped."""
+    """An opened classifier; ``whole`` is true if pictures are not cropped."""
 
     name: str
     classes: tuple[str, ...]

@@ -83,7 +83,7 @@ class ReplayStep:
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """A whole backward by hand.
+    """A whole backward pass by hand.
 
     Attributes:
         gradients: each parameter's gradient by name; one that got nothing is absent.

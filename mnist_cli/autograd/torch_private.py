@@ -42,7 +42,7 @@ def _required(owner: object, path: str, purpose: str) -> Any:
 
 
 def changed(what: str, purpose: str) -> DependencyError:
-    """The error for a torch that no longer is as this module knows it."""
+    """The error if this torch has changed what this module relies on."""
     return DependencyError(
         f"torch {torch.__version__} {what}: it is needed for {purpose}",
         f"Install a tested version of torch: {TESTED}.",
@@ -93,7 +93,7 @@ def backward_counter() -> Callable[[], int]:
 
 
 def at_end_of_backward(call: Callable[[], None]) -> None:
-    """Have the engine make a call when its current run in this thread has ended.
+    """Make the engine call ``call`` when its current run in this thread has ended.
 
     An error that it raises comes out of ``backward``.
     """
@@ -102,9 +102,9 @@ def at_end_of_backward(call: Callable[[], None]) -> None:
 
 
 def average_again(model: nn.parallel.DistributedDataParallel, root: Tensor) -> None:
-    """Have a model average its gradients over processes in the next backward pass too.
+    """Make a model average its gradients over processes in the next backward pass too.
 
-    It does so once after each forward pass, and not under ``no_sync``.
+    By itself, it averages once after each forward pass, and not under ``no_sync``.
 
     Args:
         model: the model, after a backward pass.
@@ -168,7 +168,7 @@ def dispatch_mode_of(counter: FlopCounterMode) -> Any:
 
 @contextmanager
 def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None]:
-    """Have each operation that runs in the block looked at: its name, inputs and outputs."""
+    """Call ``look`` with the name, inputs and outputs of each operation that runs in the block."""
     module = _required(torch, "utils._python_dispatch", "finding the first NaN")
 
     class Looking(_WithoutCompiler, module.TorchDispatchMode):  # type: ignore[misc, name-defined]
@@ -273,7 +273,7 @@ def is_context_of_generator(one: object) -> bool:
 
 @contextmanager
 def apply_replaced(node: Node, replacement: Callable[..., Any]) -> Iterator[None]:
-    """Have the engine call ``replacement`` in place of a Function's backward while the block runs."""
+    """Make the engine call ``replacement`` in place of a Function's backward while the block runs."""
     node.apply = node.apply_boxed = replacement  # type: ignore[attr-defined]
     try:
         yield
@@ -288,7 +288,7 @@ def is_unwritten(tensor: Tensor) -> bool:
 
 @contextmanager
 def one_pass(group: GraphExecGroup) -> Iterator[None]:
-    """Have each checkpoint recompute once in all blocks of a group, as in one run of the engine.
+    """Make each checkpoint recompute once in all blocks of a group, as in one run of the engine.
 
     Without it, every saved tensor that is read outside of the engine recomputes its segment, and
     all that the segment computes is held. A group that the caller entered stays.
@@ -299,7 +299,7 @@ def one_pass(group: GraphExecGroup) -> Iterator[None]:
 
 
 def kinds_of_caches() -> list[type]:
-    """The classes of what checkpoints keep, of those that this torch has."""
+    """The classes of checkpoints' caches, as far as this torch has them."""
     names = ("_CachedTorchDispatchMode", "_CheckpointFrame")
     kinds = (getattr(checkpointing, name, None) for name in names)
     return [kind for kind in kinds if kind is not None]

@@ -29,10 +29,10 @@ from mnist_cli.autograd.module_calls import CallLog
 class ModuleTrace:
     """The module that was running, from each sequence number on.
 
-    A module appears once for each call. What ``meter`` shows meanwhile is added up in ``metered``,
-    by the place of the call, without the calls in it. Only one thread is seen, since each has its
-    own counter: the one that made the trace, or the first that calls if that one makes no call. A
-    segment that is recomputed in backward does not count as a call.
+    A module appears once for each call. ``metered`` sums what ``meter`` shows during each call, by
+    its place, without the calls inside it. Only one thread is traced, since each has its own
+    counter: the one that made the trace, or, if that makes no call, the first that does. A segment
+    that is recomputed in backward does not count as a call.
     """
 
     model: nn.Module | None = None
@@ -93,7 +93,7 @@ class ModuleTrace:
         return here == self._seen
 
     def _begin(self, here: tuple[int, int]) -> None:
-        """From here on, this thread is seen: forget the calls in the other."""
+        """Trace this thread from here on, and forget the calls of the other."""
         self._seen = here
         self.log = CallLog() if self.log is not None else None
         for noted in (self.starts, self.paths, self._owners, self.metered):
@@ -178,7 +178,7 @@ class OwnHook:
         self._run = run
 
     def __call__(self, *args: Any) -> Any:
-        """Run the hook; what it returns is the hook's."""
+        """Run the hook, and return its result."""
         return self._run(*args)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -65,7 +65,7 @@ def save(
         path: its ending is one of :data:`ENDINGS`.
         direction: of the forward pass in pictures, "down" or "right".
         order: ids in the order of a replay's calls, for the page.
-        findings: for the page; default, what the figures alone show.
+        findings: for the page; None stands for what the statistics alone show.
 
     Returns:
         The file. If a graph has more nodes than :data:`BOXES`, a picture shows whole modules and

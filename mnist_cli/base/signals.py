@@ -138,7 +138,7 @@ def signals_held() -> Iterator[None]:
 
 
 class HeldImport(PathFinder):
-    """Finds torch, and holds signals and the search for garbage back during its import.
+    """Finds torch, and holds back signals and garbage collection during its import.
 
     torch's C code first imports numpy, and swallows a KeyboardInterrupt there. numpy would stay
     half imported, and later end the program with a traceback instead of exit code 130.
@@ -171,7 +171,7 @@ class HeldImport(PathFinder):
 def garbage_kept() -> Iterator[None]:
     """Pause garbage collection while modules are imported; later, it ignores their objects.
 
-    The search takes 15% of the import of torch, and finds next to nothing.
+    Collection takes 15% of the import of torch, and frees next to nothing.
     """
     before = gc.isenabled()
     gc.disable()

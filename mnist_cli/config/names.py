@@ -124,7 +124,7 @@ def absolute_dataset(dataset: object, folder: Path) -> object:
     if not isinstance(dataset, str) or dataset == "auto" or catalogue.find(dataset):
         return dataset
     path = _absolute(dataset, folder)
-    # os.path takes a name that is too long, or has a null byte, for no file.
+    # os.path.exists is False for a name that is too long or has a null byte.
     return path if dataset and (_is_path(dataset) or os.path.exists(path)) else dataset  # noqa: PTH110
 
 

@@ -50,7 +50,7 @@ class Mirrors:
         Args:
             title: the data set's name, for messages.
             addresses: https addresses, or http addresses on this machine.
-            timeouts: bounds of time.
+            timeouts: the time limits.
             on_bytes: reports the progress.
             hint: the suggested fix if no mirror gives a file.
 

@@ -64,7 +64,7 @@ def receive(
     Args:
         url: an https address, or an http address on this machine.
         sink: a binary file. After an error, close it: a thread may still wait for bytes to write.
-        timeouts: bounds of time.
+        timeouts: the time limits.
         max_bytes: refuse a longer answer.
         on_bytes: reports the progress, from the calling thread.
 

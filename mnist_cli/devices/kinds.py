@@ -1,7 +1,7 @@
 """How the kinds of devices differ. A new kind is a row of :data:`KINDS`.
 
-What torch answers for every accelerator is asked of it (``torch.accelerator``,
-``torch.get_device_module``); the table holds what it does not say.
+torch itself answers what it can for every accelerator (``torch.accelerator``,
+``torch.get_device_module``); the table holds the rest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Kind:
         float64: it computes in float64.
         fused: torch's optimisers have fused kernels for it.
         foreach: torch has kernels for lists of tensors.
-        skips: the fused optimisers skip a step by a flag on the device, which spares the wait for
-            a figure in each step.
+        skips: the fused optimisers skip a step by a flag on the device, so that no step waits for
+            a value from it.
         launch_bound: launching a small kernel takes longer than running it, so that larger ones
             are faster.
         pinned: copies from pinned memory are faster.
@@ -55,7 +55,7 @@ def kind_of(device: torch.device) -> Kind:
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """The dtype in which figures are summed on the device: float64 if it computes in that."""
+    """The dtype in which metrics are summed on the device: float64 if it computes in that."""
     return torch.float64 if kind_of(device).float64 else torch.float32
 
 

@@ -70,7 +70,7 @@ def write_graphs(
         folder: created if it does not exist.
         direction: of the forward pass.
         order: ids of ``shown`` in the order of a replay's calls.
-        findings: about ``shown``, for the page; default, what its figures alone show.
+        findings: about ``shown``, for the page; None stands for what its statistics alone show.
 
     Returns:
         The files written.

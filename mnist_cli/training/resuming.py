@@ -103,7 +103,8 @@ def _newest_unfinished(runs: Path) -> RunDirectory:
     """The newest run that is not finished.
 
     Raises:
-        CheckpointError: there is none; if the newest run stopped early, the hint continues it.
+        CheckpointError: there is none; if the newest run stopped early, the hint has the command that
+            continues it.
     """
     try:
         return directory.newest_unfinished(runs)

@@ -69,7 +69,7 @@ class _Builder:
         return self._build(routes)
 
     def _look_beyond(self, number: int, wire: Wire, across: int) -> None:
-        """Note for each border that a wire leaves the place, across, that it has beyond the last."""
+        """For each border that a wire leaves, note its position across beyond the last of them."""
         leaving = [
             (frame, i)
             for frame, i in wire.borders
@@ -103,7 +103,7 @@ class _Builder:
         return box if inner is None else ("call", inner)
 
     def _size(self, item: Item) -> Point:
-        """Across and along."""
+        """The size of an item, across and along."""
         if isinstance(item, int):
             card = self.scene.cards[item]
             across, along = card.width, card.height
