@@ -27,7 +27,7 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def differences(one: Any, other: Any, ignore: tuple[str, ...] = ()) -> list[str]:
-    """Paths at which two documents differ in any bit, but for those that end in ``ignore``."""
+    """Paths at which two documents differ in any bit, except for those that end in ``ignore``."""
     a, b = flat(one), flat(other)
     paths = [path for path in {**a, **b} if not path.endswith(ignore or ("\0",))]
     return [

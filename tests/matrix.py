@@ -157,7 +157,7 @@ def _other_torch(name: str, *requirements: str) -> Callable[[], Sequence[str]]:
 
 
 def _install(folder: Path, python: Path, requirements: Sequence[str]) -> None:
-    """The project's packages as pinned, but for torch and what it brings."""
+    """The project's packages as pinned, except for torch and what it brings."""
     venv.create(folder, with_pip=True, clear=True)
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     others = [pin for pin in pins if not pin.startswith(("torch", "triton", "nvidia", "cuda"))]

@@ -100,7 +100,7 @@ def open_given(
         network: the network's name, or a class in a file; None is what ``what`` knows.
         device: None is ``auto``.
         precision: None is the run's; fp32 for another program's weights.
-        normalise: a name, or a mean and a deviation; None is the normalisation that is known.
+        normalise: a name, or a mean and a standard deviation; None is the normalisation that is known.
         source: of the images, if a data set is used.
 
     Raises:
@@ -128,7 +128,7 @@ def open_given(
 
 
 def network_name(network: object) -> ModelName:
-    """The name that a text, or a class in a file, means as a network.
+    """The network's name, from a text or from a class in a file.
 
     Raises:
         UsageError: no network has the name, or the class is not in a file of its own.
@@ -173,7 +173,7 @@ def class_name(network: type) -> ModelName:
 
 
 def normalisation_given(normalise: object) -> MeanStd | None:
-    """What names a normalisation: ``mnist``, ``none``, ``half``, or a mean and a deviation.
+    """The normalisation that ``mnist``, ``none``, ``half``, or a mean and a standard deviation name.
 
     Raises:
         UsageError: it is neither.

@@ -48,7 +48,7 @@ class RunFolder:
 
 
 def network_of(given: object) -> ModelName | None:
-    """The caller's own network of a run; None for all else."""
+    """The caller's own network of a run; None for anything else."""
     return given.network if isinstance(given, RunFolder) else None
 
 

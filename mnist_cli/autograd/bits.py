@@ -124,7 +124,7 @@ _PLAIN = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor of any shape is a dense real one, whose figures and bits are its own."""
+    """Whether a tensor of any shape is a dense real one, whose statistics and bits are its own."""
     return (
         type(tensor) in (Tensor, nn.Parameter)
         and tensor.dtype in _PLAIN

@@ -216,7 +216,7 @@ def source_of(graph: GradGraph, node: Node) -> Node:
 
 
 _PASSING = {"T", "ToCopy", "Transpose", "Permute", "View", "UnsafeView", "Clone"}
-"""Operations that pass each value on, but for its rounding: their nodes' names before ``Backward``."""
+"""Operations that pass each value on, except for rounding: their nodes' names before ``Backward``."""
 
 
 def _not_finite_weights(graph: GradGraph) -> Iterator[Diagnosis]:

@@ -27,7 +27,7 @@ def same_buffers(
     """Put the modules' own buffers back as they were, bit for bit.
 
     Backward recomputes a checkpointed segment, and batch norm inside one then counts the
-    batch again. A buffer that was replaced by another tensor is back too. Written through
+    batch again. A buffer that was replaced by another tensor is put back too. Written through
     ``.data``, so that autograd does not take saved buffers for overwritten ones.
 
     Args:
@@ -75,8 +75,8 @@ def _differing(modules: Iterable[nn.Module], before: Held) -> Held:
 def same_attributes(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put back the modes, numbers and states of tensors that modules hold as plain attributes.
 
-    They belong to the buffers, such as the length of a cache or the number of a step. Other flags
-    stay. If a module has built layers, so do all its values but the modes: they may be its sizes.
+    Such numbers belong to the buffers, as the length of a cache does. Other flags are not put back.
+    If a module has built layers meanwhile, only its modes are: its values may be the layers' sizes.
     """
     before = [
         (module, _layers(module), {**vars(module), "training": module.training})

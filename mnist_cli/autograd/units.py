@@ -120,8 +120,8 @@ def _has_units(grad: Tensor | None) -> TypeGuard[Tensor]:
 def first_not_finite(walked: Walk) -> FirstBad | None:
     """Search the saved tensors of the forward pass for the first NaN or infinity.
 
-    Not every node saves tensors: the culprit may be one of the few nodes between this one and
-    the one before it that does.
+    Not every node saves tensors, so the cause may be a node between this one and the nearest
+    earlier one that does.
 
     Minus infinity is an ordinary value of attention masks, and of results if the root is finite,
     as of the softmax of masked logits.

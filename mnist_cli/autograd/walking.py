@@ -115,7 +115,8 @@ def walk(
 
     Raises:
         UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
-        TypeError: the root is neither a tensor nor a node, or the names are not names.
+        TypeError: the root is neither a tensor nor a node, or ``names`` is neither a
+            model nor tensors by name.
 
     Only memory limits the walk. One node in 100 of a long path gets an entry in its ``metadata``,
     so that a graph of any length is freed without recursion (:mod:`mnist_cli.autograd.freeing`).

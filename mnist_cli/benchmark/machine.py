@@ -1,4 +1,4 @@
-"""The machine of a benchmark, which must be named beside its figures."""
+"""The machine of a benchmark, which must be named beside its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The type of a catalogue entry: a data set's files, their sizes and checksums, and its figures.
+"""The type of a catalogue entry: a data set's files, their sizes and checksums, and its classes.
 
 :mod:`mnist_cli.catalogue` has the entries. Imports nothing heavy.
 """

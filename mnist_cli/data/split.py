@@ -27,7 +27,7 @@ class Normalisation:
     std: float
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalise float pixels, 0 to 255, to zero mean and unit deviation, in place."""
+        """Normalise float pixels, 0 to 255, to zero mean and unit standard deviation, in place."""
         return pixels.sub_(255 * self.mean).div_(255 * self.std)
 
 

@@ -207,7 +207,7 @@ class NetworkViews:
 
         Raises:
             CannotDraw: the network has one class.
-            NoPixelGradient: it has no finite gradient by the pixels.
+            NoPixelGradient: it has no finite gradient with respect to the pixels.
         """
         if self.opened.checkpoint.classes < 2:
             raise CannotDraw("a network of one class has no second choice")
@@ -218,7 +218,7 @@ class NetworkViews:
         """For each class, an image that maximises its score.
 
         Raises:
-            NoPixelGradient: the network has no finite gradient by the pixels.
+            NoPixelGradient: the network has no finite gradient with respect to the pixels.
         """
         return pixels.maximise(
             self.opened.network,

@@ -14,11 +14,11 @@ from mnist_cli.insight.called_operations import evaluation_mode
 
 
 class NoPixelGradient(UsageError):
-    """The network's scores have no finite gradient by the pixels, and why."""
+    """The scores have no finite gradient with respect to the pixels; the message says why."""
 
 
 class NonFinitePixelGradient(NoPixelGradient):
-    """The gradient by the pixels is infinite or NaN."""
+    """The gradient with respect to the pixels is infinite or NaN."""
 
     code = NonFiniteError.code
     kind = NonFiniteError.kind
@@ -72,7 +72,7 @@ def _pixels(score: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _gradient(score: Tensor, pixels: Tensor) -> Tensor:
-    """The gradient of a score () by images (N, 1, H, W).
+    """The gradient of a score () with respect to images (N, 1, H, W).
 
     Raises:
         NoPixelGradient: it does not exist, or is not finite.

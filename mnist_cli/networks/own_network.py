@@ -3,7 +3,7 @@
 The class subclasses :class:`torch.nn.Module` and maps images (N, 1, 28, 28), float and normalised,
 to scores (N, classes). It is built as ``Net(classes=K)`` if its ``__init__`` takes ``classes`` or
 ``num_classes``, else as ``Net()``. If its scores are log-probabilities, a class attribute
-``log_probabilities = True`` states this. Its first weights come from the generators of torch,
+``log_probabilities = True`` states this. Its initial weights come from the generators of torch,
 Python and NumPy, which are seeded; random numbers from other generators do not repeat.
 
 The file is executed and may do anything. Its name must come from the user, never from a checkpoint;
@@ -74,7 +74,7 @@ def expected_weights(model: str, classes: int) -> Mapping[str, Tensor]:
 
 @cache
 def check(model: str, classes: int | None) -> int:
-    """Try throw-away networks on batches of noise; return the number of classes.
+    """Try temporary networks on batches of noise; return the number of classes.
 
     Scores that are not finite give a warning; see :func:`require_trainable`.
 
@@ -138,7 +138,7 @@ def require_trainable(model: str, classes: int) -> None:
 
 
 def try_on(model: str, classes: int, count: int) -> None:
-    """Train a throw-away network on a batch of ``count`` images, such as an epoch's last batch.
+    """Train a temporary network on a batch of ``count`` images, such as an epoch's last batch.
 
     Raises:
         UsageError: training fails, or leaves a buffer or gradient that is not finite.

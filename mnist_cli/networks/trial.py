@@ -1,7 +1,7 @@
 """Tries a network of the user's own: one step on noise and an evaluation, before any image.
 
-A throw-away network takes a training step and is evaluated, in the order of a run. A second
-network, with other first weights, then gets its state_dict. If their scores still differ, the cause
+A temporary network takes a training step and is evaluated, in the order of a run. A second
+network, with other initial weights, then gets its state_dict. If their scores still differ, the cause
 lies outside the state_dict, and no checkpoint would hold it.
 """
 
@@ -82,7 +82,7 @@ class Trial:
 
 
 def try_out(subject: Subject) -> Trial:
-    """Train a throw-away network on noise, evaluate it, and load its weights into another.
+    """Train a temporary network on noise, evaluate it, and load its weights into another.
 
     Scores that are not finite end the trial.
 

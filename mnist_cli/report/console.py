@@ -99,7 +99,7 @@ def stderr() -> Console:
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal obeys rather than shows, but for tab and line feed."""
+"""What a terminal obeys rather than shows, except for tab and line feed."""
 
 
 def visible(text: str) -> str:

@@ -92,7 +92,7 @@ def call_lines(
 
 
 def _tensor_lines(label: str, tensor: Tensor | None, where: str = "") -> Iterator[str]:
-    """A small tensor in one line; of a large one the figures, then its rows."""
+    """A small tensor in one line; a large one's statistics, then its rows."""
     if tensor is None or _small(tensor):
         yield f"{label} {shown(tensor)}{where}"
         return

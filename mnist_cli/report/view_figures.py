@@ -254,7 +254,7 @@ def save_saliency(
     title: str,
     own: bool = False,
 ) -> None:
-    """Draw an image, and the gradients of its score and of its lead by the pixels.
+    """Draw an image, and the gradients of its score and of its lead with respect to the pixels.
 
     Args:
         image: (H, W).

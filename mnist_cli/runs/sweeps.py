@@ -216,7 +216,7 @@ class Sweep:
         self.save()
 
     def save(self) -> None:
-        """Write ``sweep.json``. The table goes: from now on it is no longer true.
+        """Write ``sweep.json``. Deletes the table, which is out of date from now on.
 
         Raises:
             OutputError: it cannot be written.
@@ -233,7 +233,7 @@ class Sweep:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the sweep for this process, in a folder that goes again if no run has begun.
+        """Hold the sweep for this process, in a folder that is removed if no run has begun.
 
         Raises:
             OutputError: another process is training it, or the folder cannot be written.

@@ -21,7 +21,7 @@ def ruling(ink: Ink) -> tuple[list[Line], float]:
 
     Also returns the height of the digits, in pixels, or 0 if no line is found.
 
-    A straight run that could be a stroke of a digit is no line. A line is longer than 1.8 digits,
+    A straight run that could be a stroke of a digit is not a line. A line is longer than 1.8 digits,
     or ends at other lines on both sides, or is the side of a box.
     """
     seen = ink.mask | (ink.levels > max(FAINT, 2.5 * ink.noise))

@@ -184,5 +184,5 @@ def compressed(size: int) -> bytes:
 
 
 def filled(size: int) -> bytes:
-    """As large as a checkpoint may be, and good but for its names."""
+    """As large as a checkpoint may be, and good except for its names."""
     return saved({"weights": torch.zeros(size // 4)})

@@ -65,7 +65,7 @@ class Drawn:
 
 
 def condense(graph: GradGraph, most: int = MOST) -> Drawn:
-    """The graph itself, or one of about ``most`` nodes at the most that stands for it."""
+    """The graph itself, or one of at most about ``most`` nodes that represents it."""
     if len(graph) <= most:
         return Drawn(graph, tuple((node.id,) for node in graph.nodes))
     tree = _Tree(calls.grouping(graph), most)
@@ -237,7 +237,7 @@ def _commonest(graph: GradGraph, tree: _Tree, area: _Area, members: list[int]) -
 
 
 def _joint(parts: Sequence[Stats | None]) -> Stats | None:
-    """The norm of several gradients as one vector; only figures that can be added up."""
+    """The norm of several gradients as one vector; only statistics that can be combined."""
     norm = joint_norm(parts)
     if norm is None:
         return None

@@ -29,7 +29,7 @@ class _Backward:
 def rows(graph: GradGraph, scale: style.Scale) -> list[dict[str, Any]]:
     """A row for each call of a module, in the order in which the calls began.
 
-    A row's figures include the rows inside it.
+    A row's values include those of the rows inside it.
     """
     backward = _backward(graph)
     calls = list(graph.modules) or _from_paths(graph)
