@@ -56,7 +56,7 @@ MEANINGS: Mapping[str, str] = {
     "Prod": "z = product of x: grad * z / x",
     "Cumsum": "running sums: grad summed from each position to the end",
     "Var": "z = variance of x: grad * 2 (x - mean) / (n - 1)",
-    "Std": "z = deviation of x: grad * (x - mean) / ((n - 1) z)",
+    "Std": "z = standard deviation of x: grad * (x - mean) / ((n - 1) z)",
     "Logsumexp": "z = ln of the sum of e^x: grad * softmax x",
     "LinalgVectorNorm": "z = the 2-norm of x: grad * x / z",
     "MseLoss": "the mean of (x - y)^2: grad * 2 (x - y) / n to x, the opposite to y",
@@ -91,7 +91,7 @@ MEANINGS: Mapping[str, str] = {
     "largest, whose index is kept",
     "AvgPool2D": "the mean of each window: grad / window size to every place in it",
     "NativeBatchNorm": "a batch norm: grad less its mean and its part along the normalised "
-    "input, over the deviation; and the gradients of weight and bias",
+    "input, over the standard deviation; and the gradients of weight and bias",
     "NativeLayerNorm": "a layer norm: as a batch norm, over the features",
     "NativeDropout": "dropout: grad times the same mask, scaled the same",
     "FusedDropout": "dropout: grad times the same mask, scaled the same",

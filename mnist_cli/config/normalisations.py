@@ -57,13 +57,13 @@ def checked(mean: float, std: float) -> MeanStd:
     """The two numbers, if images can be normalised with them.
 
     Raises:
-        UsageError: one is not finite or beyond what float32 can scale by, or the deviation is not
-            above 0.
+        UsageError: one is not finite or beyond what float32 can scale by, or the standard
+            deviation is not above 0.
     """
     if not (abs(mean) <= LARGEST and 1 / LARGEST <= std <= LARGEST):
         raise UsageError(
-            f"images cannot be normalised with mean {mean:g} and deviation {std:g}",
-            f"Both must be finite, the deviation above 0: {1 / LARGEST:g} to {LARGEST:g}.",
+            f"images cannot be normalised with mean {mean:g} and standard deviation {std:g}",
+            f"Both must be finite, the standard deviation above 0: {1 / LARGEST:g} to {LARGEST:g}.",
         )
     return MeanStd(mean, std)
 
@@ -77,7 +77,7 @@ def spelled(mean: float, std: float) -> str:
 def in_words(mean: float, std: float) -> str:
     """The two numbers as a part of a sentence."""
     alone = " (ToTensor alone)" if (mean, std) == NAMED["none"] else ""
-    return f"mean {mean:.6g} and deviation {std:.6g}{alone}"
+    return f"mean {mean:.6g} and standard deviation {std:.6g}{alone}"
 
 
 def from_metadata(metadata: Mapping[str, str]) -> MeanStd | None:

@@ -18,7 +18,7 @@ PLAIN = (str, int, float, tuple, list, dict, set)
 
 
 def stated_normalisation(model: str) -> MeanStd | None:
-    """Mean and deviation that the network's class states; None for a network of this program.
+    """Mean and standard deviation that the network's class states; None for a network of this program.
 
     Raises:
         UsageError: the user's file cannot be run, or the attribute has another form.
@@ -30,7 +30,7 @@ def stated_normalisation(model: str) -> MeanStd | None:
 
 
 def stated_by(kind: type, label: str) -> MeanStd | None:
-    """Mean and deviation that a class states; None if it states nothing.
+    """Mean and standard deviation that a class states; None if it states nothing.
 
     Raises:
         UsageError: the attribute has another form.

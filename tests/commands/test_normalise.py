@@ -85,7 +85,7 @@ def test_eval_uses_it_and_says_so(run: Run, foreign: str, asked: str | None, spe
 def test_every_command_names_it(run: Run, foreign: str) -> None:
     """In one line on stderr, which --quiet omits; also beside the documents of ``predict``."""
     bar()
-    line = "another program's weights: images are normalised with mean 0.1307 and deviation 0.3081"
+    line = "another program's weights: images are normalised with mean 0.1307 and standard deviation 0.3081"
     commands: list[tuple[str, ...]] = [
         ("predict", "one.png", "--checkpoint", foreign),
         ("predict", "one.png", "--checkpoint", foreign, "--json"),
@@ -135,7 +135,9 @@ def test_weights_that_this_program_exported_state_theirs(run: Run, trained: Path
     assert document["accuracy"] == summary["test"]["accuracy"]
     bar()
     said = run("predict", "one.png", "-k", "run.safetensors").err  # no data set is named here
-    assert f"mean {SPEC.mean} and deviation {SPEC.std} (as the file's metadata state)" in said
+    assert (
+        f"mean {SPEC.mean} and standard deviation {SPEC.std} (as the file's metadata state)" in said
+    )
 
 
 def test_an_export_that_is_verified_uses_the_data_set_of_the_proof(run: Run, foreign: str) -> None:
@@ -173,7 +175,9 @@ def test_a_run_of_this_program_knows_its_own(run: Run, trained: Path) -> None:
     other = run("eval", trained, "--normalise", "none", "--json")
     assert other.document["normalisation"]["mean"] == 0
     assert other.document["loss"] != known.document["loss"]
-    assert "with mean 0 and deviation 1 (ToTensor alone), as asked, instead of" in other.err
+    assert (
+        "with mean 0 and standard deviation 1 (ToTensor alone), as asked, instead of" in other.err
+    )
     same = run("eval", trained, "--normalise", f"{SPEC.mean},{SPEC.std}", "--json")
     assert same.document["loss"] == known.document["loss"]
     assert "instead of" not in same.err
@@ -247,7 +251,9 @@ def test_an_own_network_gets_what_its_class_states(run: Run) -> None:
     """In training and afterwards; the checkpoint records it."""
     network_file(Path("net.py"), STATED)
     trained = run(*TINY, "--model", "net.py:Net")
-    assert "normalised with mean 0.5 and deviation 0.5, as net.py:Net states" in trained.err
+    assert (
+        "normalised with mean 0.5 and standard deviation 0.5, as net.py:Net states" in trained.err
+    )
     path = next(Path("runs").glob("*/best.pt"))
     document = torch.load(path, weights_only=True)
     assert (document["data"]["mean"], document["data"]["std"]) == (0.5, 0.5)
@@ -273,7 +279,7 @@ def test_bare_weights_of_it_get_it_too(run: Run) -> None:
     document = run(*command).document
     assert document["normalisation"] == {"mean": 0.5, "std": 0.5, "reason": "as Net states"}
     other = run(*command, "--normalise", "mnist")
-    assert "instead of mean 0.5 and deviation 0.5, as Net states" in other.err
+    assert "instead of mean 0.5 and standard deviation 0.5, as Net states" in other.err
 
 
 def test_a_run_that_began_without_it_goes_on_without_it(run: Run) -> None:

@@ -31,12 +31,12 @@ def test_what_a_text_means(text: str, pair: tuple[float, float]) -> None:
         ("0.5", "'0.5' is not a normalisation"),
         ("0.5,0.5,0.5", "'0.5,0.5,0.5' is not a normalisation"),
         ("0.5;0.5", "'0.5;0.5' is not a normalisation"),
-        ("nan,1", "mean nan and deviation 1"),
-        ("0,inf", "mean 0 and deviation inf"),
-        ("0,0", "mean 0 and deviation 0"),
-        ("0,-1", "mean 0 and deviation -1"),
-        ("0,1e-40", "mean 0 and deviation 1e-40"),
-        ("1e300,1", "mean 1e\\+300 and deviation 1"),
+        ("nan,1", "mean nan and standard deviation 1"),
+        ("0,inf", "mean 0 and standard deviation inf"),
+        ("0,0", "mean 0 and standard deviation 0"),
+        ("0,-1", "mean 0 and standard deviation -1"),
+        ("0,1e-40", "mean 0 and standard deviation 1e-40"),
+        ("1e300,1", "mean 1e\\+300 and standard deviation 1"),
     ],
 )
 def test_what_is_refused(text: str, reason: str) -> None:

@@ -164,7 +164,7 @@ def test_another_normalisation_than_that_of_the_weights_is_said(tmp_path: Path) 
         stated = {"producer": "mnist_cli 1", "mean": str(NORMALISATION.mean), "std": str(std)}
         save_file(network, start, stated)
         notes = " ".join(begun(tmp_path, config(start=str(start))).start_notes)
-        assert (f"and deviation {std:g}; this run uses mean" in notes) is said
+        assert (f"and standard deviation {std:g}; this run uses mean" in notes) is said
     run = train(tmp_path, config()).run.best
     assert "this run uses" not in " ".join(begun(tmp_path, config(start=str(run))).start_notes)
 
