@@ -343,4 +343,4 @@ def check_counts(**counts: object) -> None:
         if not isinstance(value, Integral):  # NumPy's too
             raise TypeError(f"{name} must be a whole number, not a {type(value).__name__}")
         if value < 1:
-            raise UsageError(f"{name} is {value}", "The least is 1.")
+            raise UsageError(f"{name} is {value}", "The minimum is 1.")

@@ -193,7 +193,7 @@ def changing(walked: Walk) -> bool:
 
 
 def _reshaped(walked: Walk) -> dict[int, str]:
-    """The AccumulateGrad nodes, and names, of leaves whose data got another shape since.
+    """The AccumulateGrad nodes, and names, of leaves whose data changed shape since.
 
     The engine can only make a gradient that nobody else holds the ``.grad`` of such a leaf.
     """
@@ -233,7 +233,7 @@ def _run(walked: Walk, root: Tensor, seed: Tensor | None) -> None:
         stopped = [walked.graph.nodes[one.node or 0] for one in unusable_tensors(walked)]
         if not stopped and (names := list(_reshaped(walked).values())):
             raise UsageError(
-                f"the data of {listed(names)} got another shape since the forward pass",
+                f"the data of {listed(names)} changed shape after the forward pass",
                 "Run the forward pass again.",
             ) from error
         explain(place_of(stopped[0]) if stopped else "backward", error)

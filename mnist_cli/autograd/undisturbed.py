@@ -115,7 +115,7 @@ def set_aside(leaves: Iterable[Tensor]) -> Iterator[None]:
 
 
 def _put_back(leaf: Tensor, grad: Tensor | None) -> None:
-    """Assign ``.grad``, also one from before the leaf's ``.data`` got another shape or dtype."""
+    """Assign ``.grad``, also one from before the leaf's ``.data`` changed shape or dtype."""
     try:
         leaf.grad = grad
     except (RuntimeError, TypeError):

@@ -184,6 +184,6 @@ def _check_overlay(names: list[str]) -> None:
     if names != ["curves"]:
         others = ", ".join(name for name in names if name != "curves")
         raise UsageError(
-            f"--only {others}: only the curves of several runs can be drawn in one figure",
+            f"--only {others}: of several runs, only the curves can be drawn",
             "Name one run, or omit --only.",
         )

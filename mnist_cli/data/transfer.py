@@ -94,7 +94,7 @@ def receive(
             break
         now = time.monotonic()
         if now >= timeouts.deadline:
-            raise DownloadError(f"the time ran out after {transfer.count:,} bytes")
+            raise DownloadError(f"timed out after {transfer.count:,} bytes")
         if now >= window_end:
             arrived = transfer.count - window_count
             if arrived < MIN_BYTES_PER_SECOND * timeouts.slow:
@@ -189,7 +189,7 @@ def _answer(asking: httpx.Client, url: str) -> Iterator[httpx.Response]:
                 yield response
                 return
             request = response.next_request
-    raise DownloadError("it redirects in a circle")
+    raise DownloadError("it redirects in a loop")
 
 
 def allowed(url: str, *, plain_on_loopback: bool) -> bool:

@@ -904,7 +904,7 @@ def test_a_leaf_whose_gradient_no_longer_fits_is_named() -> None:
     x = nn.Parameter(torch.ones(2, 3))
     walked = walk((x * 2).sum(), {"x": x})
     x.data = torch.ones(3, 2)
-    with pytest.raises(UsageError, match="the data of x got another shape"):
+    with pytest.raises(UsageError, match="the data of x changed shape"):
         record(walked)
 
 

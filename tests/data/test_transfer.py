@@ -72,7 +72,7 @@ def test_a_file_of_the_largest_size_arrives_whole(answering: Answering) -> None:
         (moved("ftp://127.0.0.1/x"), "which is not https"),
         (moved("http://mirror.example/x"), "which is not https"),
         (moved("http://127.0.0.1/x"), "which is not https"),
-        (moved("?"), "it redirects in a circle"),
+        (moved("?"), "it redirects in a loop"),
         (moved("https://[::1/"), "Invalid URL in location header"),
     ],
 )
