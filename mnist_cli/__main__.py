@@ -3,7 +3,6 @@
 import gc
 import os
 import sys
-from typing import NoReturn
 
 
 def main() -> None:
@@ -22,20 +21,28 @@ def main() -> None:
         restart_in_utf8()
         from mnist_cli.cli import main as run
     except KeyboardInterrupt as stop:
-        _stopped(stop)
+        _stopped(terminated=type(stop) is not KeyboardInterrupt)
+        return
     run()
 
 
-def _stopped(stop: KeyboardInterrupt) -> NoReturn:
+def _stopped(*, terminated: bool) -> None:
     """Report a signal and exit, without the modules that usually do so: they may be half imported."""
     import json
 
-    kind, code = ("interrupted", 130) if type(stop) is KeyboardInterrupt else ("terminated", 143)
-    sys.stderr.write(f"{kind}\n")
+    kind, code = ("terminated", 143) if terminated else ("interrupted", 130)
+    document = {"error": {"code": code, "kind": kind, "message": kind}}
+    said = [(sys.stderr, kind)]
     if "--json" in sys.argv:
-        document = {"error": {"code": code, "kind": kind, "message": kind}}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    sys.exit(code)
+        said.append((sys.stdout, json.dumps(document, indent=2)))
+    for stream, text in said:
+        try:
+            stream.write(f"{text}\n")
+            stream.flush()
+        except (AttributeError, OSError):  # it is closed
+            pass
+    # After Ctrl-C in code that exec() runs, as for a dataclass, sys.exit would end by the signal.
+    os._exit(code)
 
 
 if __name__ == "__main__":
