@@ -308,7 +308,11 @@ def _fed_to_layers(graph: GradGraph) -> set[int]:
     found: set[int] = set()
     for node in backward_order(graph):
         before = [edge.node for edge in node.next if edge is not None]
-        if node.id in found or any(_of_leaves_only(graph, graph.nodes[one]) for one in before):
+        # A result without units is a loss, which a learned weight of losses may scale.
+        is_layer = not has_no_units(node) and any(
+            _of_leaves_only(graph, graph.nodes[one]) for one in before
+        )
+        if node.id in found or is_layer:
             found.update(before)
     return found
 

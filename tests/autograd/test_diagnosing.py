@@ -326,6 +326,15 @@ def test_a_hinge_that_most_examples_satisfy_is_no_dead_relu(
     assert "dead-relu" not in kinds_of(hinge(model(torch.randn(80, 4))).mean(), model)
 
 
+def test_a_hinge_with_a_learned_weight_is_no_dead_relu() -> None:
+    """As losses of several tasks have, which are weighted by their uncertainty."""
+    layer, weights, x = nn.Linear(4, 3), nn.ParameterList([torch.zeros(2)]), torch.randn(80, 4)
+    hinge = (layer(x) - 100.0).clamp(min=0).mean()
+    losses = torch.stack([hinge, layer(x).square().mean()])
+    loss = ((-weights[0]).exp() * losses + weights[0]).sum()
+    assert "dead-relu" not in kinds_of(loss, nn.ModuleList([layer, weights]))
+
+
 def test_a_dead_relu_after_a_constant_is_found() -> None:
     """As after a residual connection from a frozen layer."""
     first, last, x = nn.Linear(4, 4), nn.Linear(4, 3), torch.randn(80, 4)
