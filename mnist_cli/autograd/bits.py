@@ -66,7 +66,12 @@ def tensors_in(value: object, levels: int = MAX_NESTING) -> Iterator[Tensor]:
         inner = (getattr(value, field.name, None) for field in fields(value))
     if levels:
         for one in inner:
-            yield from tensors_in(one, levels - 1)
+            if type(one) not in _HOLD_NOTHING:
+                yield from tensors_in(one, levels - 1)
+
+
+_HOLD_NOTHING = frozenset({int, float, bool, str, type(None)})
+"""Types of which a long list is passed over quickly."""
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:

@@ -15,7 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_cli.autograd.bits import entries, finite, has_nan, tensors_in, without_values
+from mnist_cli.autograd.bits import (
+    MAX_NESTING,
+    entries,
+    finite,
+    has_nan,
+    tensors_in,
+    without_values,
+)
 from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
 from mnist_cli.autograd.module_state import same_attributes, same_buffers
@@ -115,13 +122,15 @@ def _autocast() -> torch.dtype | None:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: Any, levels: int = MAX_NESTING) -> Any:
     """The value with its tensors detached, since this pass would keep their graphs alive."""
     if isinstance(value, Tensor) and value.grad_fn is not None:
         return value.detach().requires_grad_()
-    if type(value) in (list, tuple):
-        return type(value)(map(_cut, value))
-    return {key: _cut(one) for key, one in value.items()} if type(value) is dict else value
+    if type(value) in (list, tuple) and levels:
+        return type(value)(_cut(one, levels - 1) for one in value)
+    if type(value) is dict and levels:
+        return {key: _cut(one, levels - 1) for key, one in value.items()}
+    return value
 
 
 def _versions(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...]:

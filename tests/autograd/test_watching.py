@@ -579,6 +579,17 @@ def test_two_threads_train_one_model() -> None:
     assert len(watched.records) == 10
 
 
+def test_an_input_that_contains_itself() -> None:
+    """As a batch that refers to itself."""
+    nested: dict[str, Any] = {"x": torch.randn(2, 3)}
+    nested["self"] = [nested]
+    model = nn.Linear(3, 3)
+    model.register_forward_pre_hook(lambda _, args: args[0]["x"])
+    with watch(model) as watched:
+        model(nested).sum().backward()
+    assert watched.passes == 1
+
+
 def test_inputs_that_were_overwritten_are_not_run_again() -> None:
     model, x = with_trap(), torch.randn(6, 5)
     model.first[0].requires_grad_(False)  # so that backward does not need the inputs
