@@ -69,7 +69,9 @@ def _found_in(folder: Path) -> Found | None:
             strange.append((split, path))
     for split, path in strange:
         if split not in by_split:
-            _require_kind(path, rows=split == "train" and bool(by_split))
+            _require_kind(path)
+            if split == "train" and by_split:
+                _require_rows(path, next(iter(by_split.values()))[0])
     if "train" in by_split:
         return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
     paths = [*others, *(path for files in by_split.values() for path in files)]
@@ -95,16 +97,29 @@ def _in_split_folders(root: Path) -> Found | None:
     return Found({one: _one(folders[one], one, files[one]) for one in SPLITS if one in folders})
 
 
-def _require_kind(path: Path, *, rows: bool) -> None:
+def _require_kind(path: Path) -> None:
     """Refuse a file that is named as a split, and is neither a CSV nor another table.
-
-    With ``rows``, also a CSV without images: a test set must not take a training set's place.
 
     Raises:
         DataError: it is, for example, a Git LFS pointer; names the kind and a fix.
     """
-    if path.suffix.lower() != ".txt" and kind_of(path) == "csv" and rows:
+    if path.suffix.lower() != ".txt":
+        kind_of(path)
+
+
+def _require_rows(path: Path, other: Path) -> None:
+    """Refuse a CSV without images that is named as a training set: ``other`` must not replace it.
+
+    Raises:
+        DataError: says what the CSV lacks, and how to use ``other`` alone.
+    """
+    if path.suffix.lower() == ".txt" or kind_of(path) != "csv":
+        return
+    try:
         own_csv.columns_of(path)
+    except DataError as error:
+        alone = f"If it is not the training set, name the file of images: {other}."
+        raise DataError(error.message, f"{error.hint} {alone}".strip()) from error
 
 
 def rows_in(root: Path) -> list[Path]:

@@ -315,7 +315,9 @@ def test_a_split_that_cannot_be_read_is_not_passed_over(tmp_path: Path, split: s
     other = {"train": "test", "test": "train"}[split]
     root = folder(tmp_path, **{f"{other}__csv": KAGGLE, f"{split}__csv": "a,b\n1,2\n"})
     if split == "train":
-        assert "train.csv is not a table of images: 2 columns" in refusal(root)
+        refused = refusal(root)
+        assert "train.csv is not a table of images: 2 columns" in refused
+        assert refused.endswith(f"name the file of images: {root / 'test.csv'}.")
     else:
         assert "not used: test.csv" in own_data.read_own(root).remarks
     folder(root, **{f"{split}__csv": b"version https://git-lfs.github.com/spec/v1\n"})
