@@ -51,6 +51,8 @@ class ForeignWeights:
 def read_foreign(path: Path, contents: Contents, model: str | None) -> ForeignWeights:
     """The weights in ``contents`` that fit a known network, or the network ``model``.
 
+    If ``model`` is None, names and shapes of the weights tell the network.
+
     Raises:
         CheckpointError: no weights fit, several fit equally well, or a value cannot be used.
         UsageError: the user's own network cannot be built.

@@ -71,6 +71,8 @@ def list_presets(as_json: options.JsonOption = False) -> None:
 def print_config(config: str | None, typed: Sequence[Layer], runs: Path, *, as_json: bool) -> None:
     """Print what a recipe and the options say, as TOML or JSON.
 
+    ``config`` is a preset, a file or a run; None is the default recipe.
+
     Raises:
         UsageError: a key or a value that is not allowed.
     """

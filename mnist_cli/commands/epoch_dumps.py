@@ -42,6 +42,8 @@ class EpochDumps(Observer):
     def check(self, epochs: int, done: int = 0) -> None:
         """Refuse epochs that the run does not have, or has trained already.
 
+        A run has ``epochs`` epochs in all, of which ``done`` are trained before it continues.
+
         Raises:
             UsageError: names the epoch.
         """

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class RunGuide(Observer):
-    """Holds the command that resumes the run, once the run has begun."""
+    """Holds the command that resumes the run, once the run has begun.
+
+    ``place`` is this process's rank; None trains alone.
+    """
 
     def __init__(self, place: RankPlace | None, data_dir: Path, loggers: Sequence[str]) -> None:
         self._loggers = loggers

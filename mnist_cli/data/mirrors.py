@@ -71,7 +71,9 @@ class Mirrors:
         self._reached = False
 
     def download(self, path: Path, md5: str | None, max_bytes: int) -> str:
-        """Download the file named like ``path`` to ``path``; ``md5`` is None if it is not known.
+        """Download the file named like ``path`` to ``path``, of at most ``max_bytes`` bytes.
+
+        ``md5`` is its checksum; None if it is not known.
 
         Returns:
             The address of the downloaded file.

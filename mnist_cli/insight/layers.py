@@ -70,7 +70,7 @@ def trace_layers(model: nn.Module, images: Tensor) -> list[Layer]:
 def features(model: nn.Module, images: Tensor) -> Tensor:
     """The input (N, D) of the last layer: the network's own description of the images.
 
-    Arguments as for :func:`trace_layers`.
+    The arguments are those of :func:`trace_layers`: ``images`` (N, 1, H, W), float, normalised.
 
     Raises:
         IndexError: the network has no layer.

@@ -41,7 +41,10 @@ _SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
 
 @contextlib.contextmanager
 def settings_kept(who: str) -> Iterator[None]:
-    """Restore the settings that the code in the block changes, and warn about each."""
+    """Restore the settings that the code in the block changes, and warn about each.
+
+    The warning names ``who``: the file or the network.
+    """
     before = [_read(read) for _, read, _ in _SETTINGS]
     changed = []
     try:

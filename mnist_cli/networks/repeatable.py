@@ -24,7 +24,10 @@ DIFFERS = (
 def takes_same_step(
     network: nn.Module, other: nn.Module, step: Callable[[nn.Module], object]
 ) -> bool:
-    """Whether a step gives two networks with the same state_dict the same gradients and buffers."""
+    """Whether a step gives two networks with the same state_dict the same gradients and buffers.
+
+    ``step`` takes a training step with a network; both get the same random numbers.
+    """
     taken = [_taken(one, step) for one in (network, other)]
     return all(
         mine is theirs if mine is None or theirs is None else close(mine, theirs)

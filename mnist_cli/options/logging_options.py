@@ -33,6 +33,8 @@ LoggerOption = Annotated[
 def chosen(names: Sequence[str] | None, *, tensorboard: bool = False) -> tuple[str, ...]:
     """The loggers that were asked for, each once, checked to be installed.
 
+    Each text of ``names`` is one name, or several between commas.
+
     Raises:
         UsageError: no logger has such a name.
         DependencyError: a package is not installed.

@@ -21,7 +21,10 @@ LISTED = 8
 def print_export(
     exported: Exported, path: Path, verified: Agreement | None, data: DatasetSpec | None
 ) -> None:
-    """Print the file, its input and output, and how it was checked."""
+    """Print the file, its input and output, and how it was checked.
+
+    ``verified`` and ``data`` are None if its answers to a test set were not verified.
+    """
     facts = {
         "format": f"{exported.format.name}, {len(exported.data):,} bytes",
         "input": exported.metadata["input"],

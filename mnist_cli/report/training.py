@@ -189,7 +189,7 @@ class Postponed(Observer):
 class LearningCurves(Observer):
     """Draws ``curves.png`` at the end; without matplotlib, passes a note on to ``report``.
 
-    If there is a ``process``, it draws them while the test set is read.
+    A ``process`` draws while the test set is read. Without one, this process draws at the end.
     """
 
     def __init__(self, report: Observer, process: CurveProcess | None = None) -> None:

@@ -31,7 +31,7 @@ ASKED = (-signal.SIGTERM, Terminated.code)
 def launch(arguments: Sequence[str], ranks: int) -> None:
     """Run this program with ``arguments`` as several ranks, to their end.
 
-    The first signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) lets the ranks save and end. A second SIGINT
+    ``arguments`` are the command line after the program's name. The first signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) lets the ranks save and end. A second SIGINT
     kills them.
 
     Raises:
