@@ -31,8 +31,8 @@ ASKED = (-signal.SIGTERM, Terminated.code)
 def launch(arguments: Sequence[str], ranks: int) -> None:
     """Run this program with ``arguments`` as several ranks, to their end.
 
-    ``arguments`` are the command line after the program's name. The first signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) lets the ranks save and end. A second SIGINT
-    kills them.
+    ``arguments`` are the command line after the program's name. The first signal (SIGINT, SIGTERM,
+    SIGHUP, SIGUSR1) lets the ranks save and end. A second SIGINT kills them.
 
     Raises:
         Stopped: a signal came; the ranks have saved and ended, or have been killed.
