@@ -188,11 +188,17 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
 
 def _edges_into(node: Node, slot: str) -> tuple[Edge | None, ...]:
     """The edge to the input that the saved tensor ``slot`` holds; all edges if its name does not tell."""
-    place = _INPUTS.get(slot, len(node.next))
-    return node.next[place : place + 1] or node.next
+    if slot not in _INPUTS or not node.next:
+        return node.next
+    place = min(_INPUTS[slot], len(node.next) - 1)  # mm has no bias before mat1 and mat2
+    return node.next[place : place + 1]
 
 
-_INPUTS = {"self": 0, "input": 0, "query": 0, "other": 1, "key": 1, "value": 2}
+_INPUTS = (
+    dict.fromkeys(("self", "input", "query"), 0)
+    | dict.fromkeys(("other", "key", "target", "exponent", "end", "mat1", "batch1", "tensor1"), 1)
+    | dict.fromkeys(("value", "mat2", "vec", "batch2", "tensor2"), 2)
+)
 """Positions of the inputs that saved tensors of these names hold."""
 
 

@@ -228,6 +228,8 @@ ADVICE: list[tuple[Callable[[], Tensor], str]] = [
     (lambda: torch.logit(Q).sum(), "set eps"),
     (lambda: torch.xlogy(Q, Q).sum(), "needs positive values"),
     (lambda: (Q.relu() * Q.relu().log()).sum(), "needs positive values"),  # an entropy
+    (lambda: (Q.exp() @ Q.relu().log()).sum(), "needs positive values"),
+    (lambda: torch.addcmul(Q.exp(), Q.exp(), Q.relu().log()).sum(), "needs positive values"),
 ]
 
 
