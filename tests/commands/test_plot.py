@@ -12,7 +12,9 @@ import pytest
 import torch
 from bits import rows
 from matplotlib.image import imread
+from own_files import body, network_file
 from program import TINY, Run
+from torch import nn
 
 from mnist_cli.commands.plot import PICTURES
 from mnist_cli.inference.plot_material import RunCurves
@@ -133,6 +135,25 @@ def test_another_programs_weights_have_no_curves(run: Run) -> None:
     outcome = run("plot", *given, "--only", "saliency,filters", "--json")
     assert sorted(outcome.document["pictures"]) == ["filters", "saliency"]
     assert sorted(path.name for path in Path("there").iterdir()) == ["filters.png", "saliency.png"]
+
+
+@pytest.mark.parametrize(
+    ("forward", "code"),
+    [
+        ("self.fc(x.detach().flatten(1))", 2),
+        ("self.fc((x - x.detach()).abs().sqrt().flatten(1))", 6),
+    ],
+    ids=["none", "not finite"],
+)
+def test_without_a_gradient_by_the_pixels(run: Run, forward: str, code: int) -> None:
+    network_file(Path("net.py"), body(forward))
+    torch.save({f"fc.{one}": w for one, w in nn.Linear(784, 10).state_dict().items()}, "theirs.pt")
+    words = ("plot", "theirs.pt", "--model", "net.py:Net", "--dataset", "digits", "--format", "png")
+    outcome = run(*words, "--json")
+    assert outcome.code == 0, outcome.err
+    assert "gradient" in outcome.document["left_out"]["saliency"]
+    assert "mistakes" in outcome.document["pictures"]
+    assert run(*words, "--only", "saliency").code == code
 
 
 def test_an_ensemble_is_looked_into_by_its_first_member(run: Run) -> None:
