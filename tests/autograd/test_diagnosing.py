@@ -259,6 +259,7 @@ def findings_of(loss: Tensor, model: nn.Module) -> tuple[Diagnosis, ...]:
         (1, 4, 3, False),  # a third of all such layers, by chance
         (16, 12, 9, False),
         (16, 64, 48, True),
+        (16, 400, 240, False),  # more than chance, but as of a layer deep in an untrained network
     ],
 )
 def test_units_that_are_silent_for_few_examples_are_not_dead(
@@ -317,6 +318,8 @@ def test_features_of_a_sequence_are_units(norm: nn.Module, relu: nn.Module) -> N
     [
         lambda scores: (scores.sum(1) - 100.0).clamp(min=0),
         lambda scores: F.relu(1.0 - (scores + 100.0)),  # as of a GAN's critic
+        lambda scores: F.relu(1.0 - 1e6 * scores.square()),  # as of a support vector machine
+        lambda scores: (-2.0 * (1e6 * scores.square() - 1.0)).relu(),
         lambda scores: (0.2 - 100.0 + scores - scores[:, :1]).relu(),  # as of a ranking
         lambda scores: (scores - 100.0 * scores.abs()).clamp(min=0),  # as of an overlap of boxes
     ],
