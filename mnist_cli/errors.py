@@ -14,6 +14,7 @@ from mnist_cli.autograd.error_tree import NumericsError as NumericsError
 from mnist_cli.autograd.error_tree import OutputError as OutputError
 from mnist_cli.autograd.error_tree import ReplayMismatch as ReplayMismatch
 from mnist_cli.autograd.error_tree import UsageError as UsageError
+from mnist_cli.autograd.error_tree import first_line as first_line
 
 MnistError = ExpectedError
 """Any expected failure."""
@@ -113,9 +114,3 @@ def error_class(kind: str) -> type[MnistError]:
             return one
         classes += one.__subclasses__()
     return MnistError
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message; without a message, the name of its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

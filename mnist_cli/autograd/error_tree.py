@@ -76,3 +76,9 @@ class ReplayMismatch(NumericsError):
     """A replayed gradient differs from the one that autograd computed."""
 
     kind = "replay"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; without a message, the name of its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

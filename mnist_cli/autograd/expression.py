@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.error_tree import UsageError, first_line
 from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.values import MAX_ENTRIES
 
@@ -311,8 +311,7 @@ class _Reader:
         except OverflowError:
             self.refuse("this cannot be computed (the number is too large)", node)
         except (RuntimeError, TypeError, IndexError, ValueError, ArithmeticError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.refuse(f"this cannot be computed ({reason})", node)
+            self.refuse(f"this cannot be computed ({first_line(error)})", node)
         return result
 
     def _count(self, entries: int, node: ast.expr) -> None:

@@ -203,8 +203,9 @@ def _analytic(evaluate: _Evaluation, leaves: Mapping[str, Tensor]) -> dict[str, 
     if float(value.detach().double()) != evaluate.number():
         raise UsageError(
             "the loss is not the same when evaluated twice: differences cannot check it",
-            "Use only torch's random generators in it, and no state such as counters. If layers such as "
-            "spectral_norm change their state in training mode, use --eval, or model.eval() in Python.",
+            "Use only torch's random generators in it, and no state such as counters. If layers such "
+            "as spectral_norm change their state in training mode, use --eval, or model.eval() in "
+            "Python.",
         )
     found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return {

@@ -25,6 +25,7 @@ from mnist_cli.autograd.bits import (
 )
 from mnist_cli.autograd.brief import listed, shortened
 from mnist_cli.autograd.diagnosing import Diagnosis, diagnose, place_of
+from mnist_cli.autograd.error_tree import first_line
 from mnist_cli.autograd.module_state import same_attributes, same_buffers
 from mnist_cli.autograd.problems import Evidence, not_finite_only
 from mnist_cli.autograd.recording import record_last
@@ -180,7 +181,7 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
     try:
         return _searched(one, model, scale)
     except Exception as error:  # the model's own, or that a graph from another pass is freed
-        reason = shortened(next(iter(str(error).splitlines()), ""))
+        reason = shortened(first_line(error))
         return Evidence(note=FAILS_AGAIN.format(type(error).__name__, reason))
 
 

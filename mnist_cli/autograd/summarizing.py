@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from mnist_cli.autograd.bits import tensors_in
 from mnist_cli.autograd.costs import ProductCounter
-from mnist_cli.autograd.error_tree import UsageError
+from mnist_cli.autograd.error_tree import UsageError, first_line
 from mnist_cli.autograd.graph import ModuleCall
 from mnist_cli.autograd.module_state import same_buffers
 from mnist_cli.autograd.summary_table import Summary, SummaryRow
@@ -52,7 +52,7 @@ def summary(module: nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
         modules, result = _traced(subject, inputs, kwargs, ProductCounter())
     except Exception as error:  # the counter's, such as for nested tensors, or the module's own
         modules, result = _traced(subject, inputs, kwargs, None)
-        notes.append(f"the multiply-adds are not counted: {str(error).splitlines()[0]}")
+        notes.append(f"the multiply-adds are not counted: {first_line(error)}")
     if next(tensors_in(result), None) is None:
         kind = type(result).__name__
         notes.append(f"the memory kept for backward is not known: no tensor is found in a {kind}")

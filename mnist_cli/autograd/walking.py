@@ -115,8 +115,7 @@ def walk(
 
     Raises:
         UsageError: the tensor has no graph, or the graph was freed and ``saved`` is True.
-        TypeError: the root is neither a tensor nor a node, or ``names`` is neither a
-            model nor tensors by name.
+        TypeError: the root is no tensor or node, or ``names`` is no model or mapping of tensors.
 
     Only memory limits the walk. One node in 100 of a long path gets an entry in its ``metadata``,
     so that a graph of any length is freed without recursion (:mod:`mnist_cli.autograd.freeing`).
