@@ -5,13 +5,13 @@ Works on plain data, such as dumps read back. Imports no torch.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from mnist_cli.autograd.aligning import aligned
 from mnist_cli.autograd.brief import shortened
 from mnist_cli.autograd.diagnosing import place_of
 from mnist_cli.autograd.error_tree import UsageError
@@ -151,28 +151,17 @@ def _leaves(graph: GradGraph) -> dict[tuple[str, int], Node]:
 
 def _match(ours: list[Node], theirs: list[Node]) -> tuple[Pairs, list[str]]:
     keys, other_keys = ([(n.module, n.name) for n in nodes] for nodes in (ours, theirs))
-    # The matcher takes quadratic time, so it does not get the shared start and end.
-    start = _shared(keys, other_keys)
-    end = _shared(keys[start:][::-1], other_keys[start:][::-1])
-    inner, other_inner = slice(start, len(ours) - end), slice(start, len(theirs) - end)
-    matcher = difflib.SequenceMatcher(None, keys[inner], other_keys[other_inner], autojunk=False)
-    pairs: Pairs = list(zip(ours[:start], theirs, strict=False))
+    pairs: Pairs = []
     notes: list[str] = []
-    for kind, a, b, c, d in matcher.get_opcodes():
-        left, right = ours[inner][a:b], theirs[other_inner][c:d]
-        if kind == "equal":
-            pairs += zip(left, right, strict=True)
-        else:
-            found, said = _unequal(left, right)
+    a = b = 0
+    for i, j in [*aligned(keys, other_keys), (len(ours), len(theirs))]:
+        if a < i or b < j:
+            found, said = _unequal(ours[a:i], theirs[b:j])
             pairs += found
             notes += said
-    return [*pairs, *zip(ours[inner.stop :], theirs[other_inner.stop :], strict=True)], notes
-
-
-def _shared(keys: Sequence[object], others: Sequence[object]) -> int:
-    """The length of the longest common prefix."""
-    both = zip(keys, others, strict=False)
-    return next((n for n, (a, b) in enumerate(both) if a != b), min(len(keys), len(others)))
+        pairs += zip(ours[i : i + 1], theirs[j : j + 1], strict=True)
+        a, b = i + 1, j + 1
+    return pairs, notes
 
 
 def _unequal(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[Pairs, list[str]]:

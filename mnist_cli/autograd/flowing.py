@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from mnist_cli.autograd.brief import Brief
@@ -39,7 +39,20 @@ def gradient_flow(graph: GradGraph) -> tuple[FlowPoint, ...]:
     owners = [_owner(one) for one in graph.parameters if not one.frozen]
     members = _with_absent(reached, list(dict.fromkeys(owners)))
     module_of = {n.id: n.module for n in graph.nodes if n.parameter is None}
-    return Brief(_point(graph, name, nodes, module_of) for name, nodes in members.items())
+    entered = {
+        (edge.node, edge.input_nr)
+        for node, _, edge in graph.edges()
+        if module_of.get(edge.node) != module_of.get(node.id)
+    }
+    roots = graph.nodes[graph.root :][:1]
+    entered |= {(root.id, nr) for root in roots for nr in range(len(root.grad_in))}
+    own: dict[str, list[Parameter]] = {}
+    for one in graph.parameters:
+        own.setdefault(_owner(one), []).append(one)
+    return Brief(
+        _point(name, nodes, own.get(name, []), module_of, entered)
+        for name, nodes in members.items()
+    )
 
 
 def _owner(parameter: Parameter) -> str:
@@ -63,18 +76,14 @@ def _with_absent(reached: dict[str, list[Node]], owners: list[str]) -> dict[str,
 
 
 def _point(
-    graph: GradGraph, module: str, nodes: list[Node], module_of: Mapping[int, str]
+    module: str,
+    nodes: list[Node],
+    own: list[Parameter],
+    module_of: Mapping[int, str],
+    entered: Set[tuple[int, int]],
 ) -> FlowPoint:
-    entered = {
-        (edge.node, edge.input_nr)
-        for node, _, edge in graph.edges()
-        if module_of.get(edge.node) == module and module_of.get(node.id) != module
-    }
     arriving = [
-        stats
-        for node in nodes
-        for nr, stats in enumerate(node.grad_in)
-        if (node.id, nr) in entered or node.id == graph.root
+        stats for node in nodes for nr, stats in enumerate(node.grad_in) if (node.id, nr) in entered
     ]
     leaving = [
         stats
@@ -82,7 +91,6 @@ def _point(
         for edge, stats in zip(node.next, node.grad_out, strict=False)
         if edge is not None and module_of.get(edge.node, module) != module
     ]
-    own = [p for p in graph.parameters if _owner(p) == module]
     return FlowPoint(
         module,
         len(nodes),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from autograd_zoo import ConvNet
 from torch import nn
 
-from mnist_cli.autograd import UsageError, comparing, record, trace_modules, walk
+from mnist_cli.autograd import UsageError, aligning, record, trace_modules, walk
 from mnist_cli.autograd.comparing import compare
 from mnist_cli.autograd.document import dumps, loads
 from mnist_cli.autograd.graph import GradGraph
@@ -81,25 +81,41 @@ def test_casts_of_another_precision_do_not_disturb_the_alignment() -> None:
     assert by_name["conv.weight"].difference > 0
 
 
-def test_a_longer_loop_is_aligned_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What both share there is not given to the matcher, which is quadratic in repeated names."""
-    matcher, matched = difflib.SequenceMatcher, []
+@pytest.mark.parametrize(
+    ("steps", "act", "matched", "given"),
+    [(51, torch.tanh, 201, 0), (57, torch.sigmoid, 150, 1000)],
+    ids=["longer at the end", "another operation in each step"],
+)
+def test_loops_are_aligned_in_linear_time(
+    monkeypatch: pytest.MonkeyPatch, steps: int, act: Any, matched: int, given: int
+) -> None:
+    """The matcher is cubic in repeated names: it gets neither shared ends nor whole loops."""
+    matcher, sizes = difflib.SequenceMatcher, []
 
     def counting(*given: Any, **options: Any) -> Any:
-        matched.extend(given[1:])
+        sizes.extend(map(len, given[1:]))
         return matcher(*given, **options)
 
-    def unrolled(steps: int) -> GradGraph:
+    def unrolled(steps: int, act: Any) -> GradGraph:
         cell, hidden = nn.Linear(4, 4), torch.zeros(1, 4)
         for _ in range(steps):
-            hidden = torch.tanh(cell(hidden)) * 0.9
+            hidden = act(cell(hidden)) * 0.9
         return walk(hidden.sum(), cell).graph
 
-    monkeypatch.setattr(comparing.difflib, "SequenceMatcher", counting)
-    shorter, longer = unrolled(50), unrolled(51)
-    found = compare(shorter, longer)
-    assert len(found.nodes) == len(shorter)
-    assert sum(map(len, matched)) == len(longer) - len(shorter)
+    monkeypatch.setattr(difflib, "SequenceMatcher", counting)
+    monkeypatch.setattr(aligning, "WINDOW", 40)
+    found = compare(unrolled(50, torch.tanh), unrolled(steps, act))
+    pairs = len([one for one in found.nodes if "Accumulate" not in one.name])
+    assert pairs >= matched
+    assert max(sizes, default=0) <= 40
+    assert sum(sizes) <= given
+
+
+def test_a_long_stretch_of_one_graph_is_passed_over() -> None:
+    keys = list("abcdefgh")
+    others = [*"abcd", *["x"] * 2 * aligning.WINDOW, *"efhg"]
+    paired = [keys[i] for i, j in aligning.aligned(keys, others) if keys[i] == others[j]]
+    assert "".join(paired) in {"abcdefg", "abcdefh"}
 
 
 def test_another_kernel_in_the_same_place_is_aligned() -> None:
