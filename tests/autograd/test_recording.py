@@ -195,6 +195,16 @@ def test_a_large_bfloat16_tensor_has_the_right_norm() -> None:
     assert (stats.mean, stats.std) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-150, 1e200])
+def test_a_float64_tensor_whose_squares_underflow_or_overflow(scale: float) -> None:
+    entries = [3 * scale, 0.0, -4 * scale]
+    stats = stats_of(torch.tensor(entries, dtype=torch.float64))
+    mean = sum(entries) / 3
+    assert stats.norm == pytest.approx(math.hypot(*entries), rel=1e-9, abs=0)
+    deviation = math.hypot(*(one - mean for one in entries)) / math.sqrt(3)
+    assert stats.std == pytest.approx(deviation, rel=1e-3, abs=0)
+
+
 def test_nan_and_infinities_are_counted() -> None:
     stats = stats_of(torch.tensor([math.nan, math.inf, -math.inf, 0.0, 1.0]))
     assert (stats.nan, stats.inf, stats.zeros) == (1, 2, 0.2)
