@@ -32,27 +32,32 @@ ADVICE: Mapping[str, str] = {
         "Try a smaller learning rate, look for a large negative bias, or use LeakyReLU or GELU."
     ),
     "no-gradient": (
-        "If it should train, use its module in forward and avoid detach(), .data, no_grad() and "
-        "argmax on the way to the loss; otherwise freeze it with requires_grad_(False)."
+        "If it should train, use its module in forward and avoid detach(), .data, .item(), "
+        "torch.tensor(), no_grad() and argmax on the way to the loss; otherwise freeze it with "
+        "requires_grad_(False)."
     ),
     "zero-gradient": (
         "Look between it and the loss for a dead ReLU, a saturated clamp or softmax, round() or "
-        "sign(), a product with zero, a margin that the loss has reached, or a layer whose weights "
-        "start at zero: that one passes a gradient after the first step."
+        "sign(), a product with zero, a margin that the loss has reached, a softmax over one entry, "
+        "or so many layers or steps that it underflows. A layer whose weights start at zero passes "
+        "a gradient after the first step."
     ),
     "overwritten": (
         "Use an operation that makes a new tensor, such as y = y + 1 instead of y += 1, or change "
-        "a clone()."
+        "a clone(). An optimiser's step changes parameters: run the forward pass again after it."
     ),
     "freed": (
         "Run this part of the forward pass again, add the losses and call backward once, or call "
-        "the first backward with retain_graph=True."
+        "the first backward with retain_graph=True. If a state is carried from step to step, as in "
+        "a recurrent network, detach() it after each step."
     ),
 }
 """Advice by the kind of the finding."""
 
 PARAMETER = "Parameter"
 """Stands for a parameter in place of an operation."""
+DATA = "Data"
+"""Stands for what has no node, in place of an operation."""
 FOLLOWS = "It follows from the forward pass: look there first."
 """About the backward pass, if the forward pass is not finite."""
 
@@ -97,12 +102,17 @@ NOT_FINITE: Mapping[str, str] = {
         "Its initial values, a checkpoint or the step before made it so. Unless it is frozen, look at "
         "the gradients and the learning rate of that step."
     ),
+    DATA: (
+        "Look at the inputs, the targets and whatever is computed without gradients, for example "
+        "for missing values or a division by a standard deviation of zero."
+    ),
     "Where|MaskedFill": (
         "where multiplies the branch not taken by zero, and zero times infinity is NaN: make the "
         "values safe before the operation inside that branch."
     ),
     "Softmax|LogSoftmax|Logsumexp|ScaledDotProduct.*": (
-        "A row that is masked completely gives NaN: leave one entry of each row unmasked."
+        "A row that is masked completely gives NaN, and so does zero times the logarithm of a "
+        "masked entry: mask with torch.finfo(dtype).min in place of −inf."
     ),
 }
 """Advice about a value that is not finite, by a pattern of the node's name without ``Backward0``."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from mnist_cli.autograd.advising import FOLLOWS, PARAMETER, advice
+from mnist_cli.autograd.advising import DATA, FOLLOWS, PARAMETER, advice
 from mnist_cli.autograd.blocking import (
     BLOCKED,
     SATURATED,
@@ -182,7 +182,9 @@ def _not_finite_forward(graph: GradGraph, first: FirstBad) -> Iterator[Diagnosis
     message = f"First in the forward pass: {place_of(node)}, {what}."
     found = of_node("not-finite", node, message)
     received = not first.made_here and not first.slot.startswith("result")
-    made_by = makers[0].name if len(makers) == 1 and _keeps_its_inputs(makers[0]) else ""
+    made_by = "" if makers else DATA
+    if len(makers) == 1 and _keeps_its_inputs(makers[0]):
+        made_by = makers[0].name
     yield replace(found, advice=advice("not-finite", made_by)) if received else found
 
 
@@ -257,7 +259,7 @@ def _no_gradient(graph: GradGraph) -> Iterator[Diagnosis]:
         if one.grad is None:
             why = "the loss does not depend on it" if one.node is None else "none flows to it"
             yield _of_parameter("no-gradient", one, f"{one.name} gets no gradient: {why}.")
-        elif one.grad.norm == 0 and 0 not in one.shape:
+        elif one.grad.zeros == 1:
             message = f"The gradient of {one.name} is zero in every entry."
             yield _of_parameter("zero-gradient", one, message)
 

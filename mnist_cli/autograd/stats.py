@@ -179,9 +179,7 @@ def _exact_norms(values: Tensor) -> Tensor:
     return norm
 
 
-def _mean_and_deviation(
-    values: Tensor, norms: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def _mean_and_deviation(values: Tensor, norms: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (K,) of rows (K, N); exactly 0 for equal entries."""
     first = values[:, :1]
     start = first.masked_fill(~first.isfinite(), 0.0)

@@ -20,7 +20,8 @@ _KNOWN = (
     (
         "modified by an inplace operation",
         "a tensor that it saved was overwritten in place",
-        "Replace the in-place operation, such as +=, with one that makes a new tensor.",
+        "Replace the in-place operation, such as +=, with one that makes a new tensor. If an "
+        "optimiser has stepped since, run the forward pass again.",
     ),
     (
         "donated buffers",
@@ -87,5 +88,6 @@ def freed(what: str) -> UsageError:
     """The error for a graph whose saved tensors are gone."""
     return UsageError(
         f"the graph was already freed: {what} no longer has its saved tensors",
-        "Run the forward pass again, or keep the graph with backward(retain_graph=True).",
+        "Run the forward pass again, or keep the graph with backward(retain_graph=True). If a "
+        "state is carried from step to step, detach() it after each step.",
     )

@@ -404,6 +404,38 @@ def test_the_node_before_a_layer_that_got_nan_is_named(cast: bool) -> None:
     assert re.search(r"holds NaN or infinity \(mat1\); node \d+, LogBackward0", found[0].message)
 
 
+def _masked_entropy(output: Tensor) -> Tensor:
+    log = output.masked_fill(torch.eye(3) > 0, -math.inf).log_softmax(1)
+    return (log.exp() * log).sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "advised"),
+    [
+        (lambda out: nn.MSELoss()(out, out.detach() / 0), "not-finite", "the targets"),
+        (_masked_entropy, "not-finite", "zero times the logarithm of a masked entry"),
+        (lambda out: out[:, :1].softmax(1).sum(), "zero-gradient", "a softmax over one entry"),
+        (lambda out: (out * 1e-30 * 1e-30).sum(), "zero-gradient", "that it underflows"),
+        (lambda out: torch.tensor(out.sum(), requires_grad=True), "no-gradient", "torch.tensor()"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*copy construct")
+def test_the_advice_names_the_cause(
+    loss: Callable[[Tensor], Tensor], kind: str, advised: str
+) -> None:
+    model = nn.Linear(4, 3)
+    first = inspect(lambda: loss(model(torch.ones(3, 4))), model).findings[0]
+    assert first.kind == kind
+    assert advised in first.advice
+
+
+def test_a_gradient_that_only_its_square_underflows_is_not_zero() -> None:
+    x = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+    report = inspect((x * 1e-200).sum(), {"x": x})
+    assert report.findings == ()
+    assert report.parameters[0].grad_norm == pytest.approx(2e-200, abs=0)
+
+
 def test_a_loss_that_alone_is_not_finite_is_a_finding() -> None:
     x = torch.ones(3, requires_grad=True)
     report = inspect(lambda: x.neg().log().sum(), {"x": x})

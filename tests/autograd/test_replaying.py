@@ -195,6 +195,7 @@ def test_a_freed_graph() -> None:
         with pytest.raises(UsageError, match="already freed") as raised:
             look()
         assert "retain_graph" in raised.value.hint
+        assert "detach() it" in raised.value.hint
     with pytest.raises(UsageError, match="SinBackward0"):
         call_node(y.grad_fn.next_functions[0][0].next_functions[0][0], torch.ones(3))
 
