@@ -78,7 +78,9 @@ NOT_FINITE: Mapping[str, str] = {
         "With an exponent below 1, a power has an infinite slope at zero, and none for negative "
         "values: clamp(min=1e-8) before it. With a large exponent, large values overflow."
     ),
-    "Acos|Asin|Atanh|Acosh|Erfinv": "Its slope is infinite at −1 and 1: clamp to a little less.",
+    "Acos|Asin|Atanh|Acosh|Erfinv": (
+        "Its slope is infinite at −1 and 1: clamp to a little less, or to a little more for acosh."
+    ),
     "Logit": "Its slope is infinite at 0 and 1: set eps, such as 1e-6.",
     "(Std|Var)(Mean)?": (
         "The variance of one value is NaN: compute it over several values, or set correction=0."

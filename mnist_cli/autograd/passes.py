@@ -5,6 +5,7 @@ Knows a module, its inputs and the gradients of its outputs; nothing of when it 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -217,13 +218,13 @@ class _Made:
         operation: its name, as ``aten.log``.
         sequence: the sequence number of its node.
         has_node: whether it has a node: an input requires a gradient.
-        from_finite: whether all its inputs are finite.
+        given: which of NaN and infinity its inputs have.
     """
 
     operation: str
     sequence: int
     has_node: bool
-    from_finite: bool
+    given: frozenset[str]
 
 
 @contextmanager
@@ -232,17 +233,29 @@ def _first_made() -> Iterator[dict[str, _Made]]:
     found: dict[str, _Made] = {}
 
     def look(operation: str, given: object, result: object) -> None:
-        if "empty" in operation or len(found) == 2:  # memory that nobody has written yet
+        if "empty" in operation or "NaN" in found:  # memory that nobody has written yet
             return
-        for kind in _kinds(result) - found.keys():
+        for kind in _kinds(result):
+            if kind in found and not found[kind].given:
+                continue
             inputs = list(tensors_in(given))
+            kinds = _kinds(inputs) | ({"infinity"} if _names_infinity(given) else set())
+            if kind in found and kinds:  # a mask's infinity, or what follows from it
+                continue
             needs = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
             # The node is made before the operation runs.
             last = next_sequence_number() - 1
-            found[kind] = _Made(operation, last, needs, not _kinds(inputs))
+            found[kind] = _Made(operation, last, needs, frozenset(kinds))
 
     with each_operation(look):
         yield found
+
+
+def _names_infinity(given: Any) -> bool:
+    """Whether an argument of an operation is an infinite number, as for a mask."""
+    args, kwargs = given
+    numbers = [one for one in (*args, *(kwargs or {}).values()) if isinstance(one, float)]
+    return any(map(math.isinf, numbers))
 
 
 def _kinds(value: object) -> set[str]:
@@ -274,18 +287,20 @@ def _walked(
 def _sentences(
     made: Mapping[str, _Made], walked: Walk, modules: ModuleTrace
 ) -> Iterator[Diagnosis]:
-    """What made the first NaN and the first infinity of a forward pass."""
+    """What made the first NaN and the first infinity of a forward pass, the cause first."""
     numbers = {sequence_number(node): number for number, node in enumerate(walked.nodes)}
-    for kind in ("NaN", "infinity"):
-        if (first := made.get(kind)) is None:
-            continue
+    kinds = [kind for kind in ("NaN", "infinity") if kind in made]
+    if len(kinds) == 2 and made["NaN"].given == {"infinity"} and not made["infinity"].given:
+        kinds.reverse()
+    for kind in kinds:
+        first = made[kind]
         number = numbers.get(first.sequence) if first.has_node else None
         module = modules.module_at(first.sequence)
         where = f"{first.operation} in {module}" if module else first.operation
         if number is not None:
             where = place_of(node := walked.graph.nodes[number])
             module = node.module
-        how = "its inputs are finite" if first.from_finite else "an input is not finite either"
+        how = "an input is not finite either" if first.given else "its inputs are finite"
         message = f"The first {kind} of the forward pass is the result of {where}; {how}."
         yield Diagnosis("not-finite", module or first.operation, message, number)
 

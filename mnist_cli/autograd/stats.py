@@ -164,7 +164,8 @@ def _figures(rows: Tensor) -> Tensor:
 
 def _norms(values: Tensor) -> Tensor:
     """The 2-norm (K,) of each row (K, N)."""
-    return torch.linalg.vector_norm(values, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(values, dim=1)
+    return norm
 
 
 def _exact_norms(values: Tensor) -> Tensor:

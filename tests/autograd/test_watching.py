@@ -320,10 +320,35 @@ def test_the_first_bad_pass_is_named(step: Step, kind: str, each: int, at: int, 
         assert "has parameters that are not finite" in problem.message
         return
     assert problem.module == "middle.1"
-    assert problem.node == ("SubBackward0" if how == "forward" else "SqrtBackward0")
+    assert problem.node == ("LogBackward0" if how == "forward" else "SqrtBackward0")
     assert "middle.1" in problem.message
+    assert how != "forward" or "its inputs are finite" in problem.message
     said = " ".join(one.message for one in problem.findings)
-    assert how != "forward" or "LogBackward0 in middle.1; its inputs are finite" in said
+    assert how != "forward" or "SubBackward0 in middle.1; an input is not finite either" in said
+
+
+class Masked(nn.Linear):
+    """Attends to half of its outputs; those that it scales may overflow, or all may be masked."""
+
+    def __init__(self, scale: float, masked: int) -> None:
+        super().__init__(4, 4)
+        self.scale, self.masked = scale, masked
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x).masked_fill(torch.arange(4) < self.masked, -torch.inf)
+        return scores.softmax(1) * (self.scale * x).exp() * 0
+
+
+@pytest.mark.parametrize(("scale", "masked", "node"), [(100, 2, "Exp"), (1, 4, "Softmax")])
+def test_infinity_is_named_where_it_is_made_unless_a_mask_has_it(
+    scale: float, masked: int, node: str
+) -> None:
+    model, x = Masked(scale, masked), torch.ones(2, 4, requires_grad=True)
+    with (
+        pytest.warns(GradientWarning, match=f"the result of node .*, {node}Backward0"),
+        watch(model),
+    ):
+        model(x).sum().backward()
 
 
 def test_a_frozen_mask_of_infinities_does_not_keep_a_pass_from_running_again() -> None:
