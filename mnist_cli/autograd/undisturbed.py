@@ -11,6 +11,7 @@ import gc
 import random
 import sys
 import threading
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
@@ -193,17 +194,34 @@ class Unnamed:
 
 @contextmanager
 def _same_ctx(functions: Sequence[Node]) -> Iterator[None]:
-    """Restore the attributes of Functions' nodes, and the contents of their lists, dicts and sets."""
-    attributes: list[Any] = [vars(one) for one in functions]
-    held = [value for one in attributes for value in one.values()]
-    changing = [*attributes, *(one for one in held if type(one) in (list, dict, set))]
+    """Restore the attributes of Functions' nodes, and the contents of the containers in them."""
+    changing = _containers(map(vars, functions))
     before = [copy(one) for one in changing]
     try:
         yield
     finally:
         for one, contents in zip(changing, before, strict=True):
             one.clear()
-            (one.extend if isinstance(one, list) else one.update)(contents)
+            (one.extend if isinstance(one, (list, deque)) else one.update)(contents)
+
+
+_CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    """The containers that can change, among values and within each other."""
+    found: dict[int, Any] = {}
+    queue = list(values)
+    while queue:
+        one = queue.pop()
+        if any(type(one) is kind for kind in _CONTAINERS):  # a metaclass may define __eq__
+            if id(one) in found:
+                continue
+            found[id(one)] = one
+        elif type(one) is not tuple:
+            continue
+        queue += one.values() if isinstance(one, dict) else one
+    return list(found.values())
 
 
 Hooked = tuple[RemovableHandle, dict[int, Any] | None]

@@ -10,6 +10,7 @@ import gc
 import shutil
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -291,14 +292,14 @@ class UsesUp(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        ctx.inputs, ctx.stack, ctx.named = [a], [a.detach()], {"a": a.detach()}
+        ctx.inputs, ctx.stack, ctx.named = [a], deque([a.detach()]), {"a": ([a.detach()],)}
         return a**3
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (a,), ctx.inputs[0] = ctx.inputs, None
         del ctx.inputs
-        return g * a * ctx.stack.pop() * ctx.named.pop("a")
+        return g * a * ctx.stack.pop() * ctx.named.pop("a")[0].pop()
 
 
 def used_up() -> Made:
