@@ -6,7 +6,7 @@ Knows tensors and their statistics, not nodes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -141,6 +141,8 @@ class StatsCollector:
 
 def _matrix(rows: list[Tensor]) -> Tensor:
     """Tensors of one size, of any shape, as the rows of a matrix (K, N)."""
+    if len(rows) == 1:  # a copy may not fit into memory
+        return rows[0].reshape(1, -1)
     if len({row.shape for row in rows}) > 1:
         rows = [row.reshape(-1) for row in rows]
     return torch.stack(rows).reshape(len(rows), -1)
@@ -151,6 +153,9 @@ def _figures(rows: Tensor) -> Tensor:
 
     Returns (K, 8), float64; float32 on MPS.
     """
+    size = PENDING_ENTRIES if rows.device.type == "cpu" else 2**26
+    if rows.shape[1] > size:
+        return torch.cat([_joined(row.split(size)) for row in rows])
     values = rows.to(torch.float32 if rows.device.type == "mps" else torch.float64)
     norms = _exact_norms if rows.dtype == torch.float64 else _norms
     mean, deviation = _mean_and_deviation(values, norms)
@@ -160,6 +165,20 @@ def _figures(rows: Tensor) -> Tensor:
     counts = (rows != 0).sum(1), *_not_finite(values, norm)
     figures = (norm, mean, deviation, least, largest)
     return torch.stack([*figures, *(count.to(values.dtype) for count in counts)], dim=1)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """:func:`_figures` (1, 8) of a long row in parts (N,): all at once would need its memory 5 times."""
+    table = torch.cat([_figures(part[None]) for part in parts])
+    norm, mean, deviation, least, largest = table[:, :5].unbind(1)
+    sizes = torch.tensor([len(part) for part in parts], dtype=table.dtype, device=table.device)
+    share = sizes / sizes.sum()
+    norms = _exact_norms if parts[0].dtype == torch.float64 else _norms
+    start = mean[0].masked_fill(~mean[0].isfinite(), 0.0)
+    middle = start + ((mean - start) * share).sum()
+    spread = torch.cat([deviation, mean - middle]) * share.sqrt().repeat(2)
+    both = norms(norm[None])[0], middle, norms(spread[None])[0], least.min(), largest.max()
+    return torch.cat([torch.stack(both), table[:, 5:].sum(0)])[None]
 
 
 def _norms(values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mnist_cli.autograd import record, replay, walk
+from mnist_cli.autograd import stats as stats_module
 from mnist_cli.autograd.graph import Stats
 from mnist_cli.autograd.recording import kept_bytes
 from mnist_cli.autograd.stats import StatsCollector
@@ -203,6 +204,24 @@ def test_a_float64_tensor_whose_squares_underflow_or_overflow(scale: float) -> N
     assert stats.norm == pytest.approx(math.hypot(*entries), rel=1e-9, abs=0)
     deviation = math.hypot(*(one - mean for one in entries)) / math.sqrt(3)
     assert stats.std == pytest.approx(deviation, rel=1e-3, abs=0)
+
+
+@pytest.mark.parametrize("last", [3.0, math.inf, math.nan])
+def test_a_long_row_has_the_figures_of_all_its_parts(
+    last: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_module, "PENDING_ENTRIES", 100_000)
+    row = torch.arange(600_001) % 7 - 2.5
+    row[-1] = last
+    stats, exact = stats_of(row), row.double()
+    wanted = [exact.norm(), exact.mean(), exact.std(correction=0), exact.min(), exact.max()]
+    found = [stats.norm, stats.mean, stats.std, stats.min, stats.max]
+    assert found == pytest.approx([float(one) for one in wanted], rel=1e-11, nan_ok=True)
+    assert (stats.nan, stats.inf) == (int(math.isnan(last)), int(math.isinf(last)))
+    row[:] = 0.1
+    assert stats_of(row).std == 0
+    row[5] = 0
+    assert stats_of(row).zeros == 1 / 600_001
 
 
 def test_nan_and_infinities_are_counted() -> None:
