@@ -28,7 +28,7 @@ from mnist_cli.autograd.replayed import ReplayStep
 from mnist_cli.autograd.tracing import ModuleTrace, trace_modules
 from mnist_cli.autograd.undisturbed import RandomState, set_aside
 from mnist_cli.autograd.units import dead_units, first_not_finite
-from mnist_cli.autograd.unwrapping import together
+from mnist_cli.autograd.unwrapping import nameless, together
 from mnist_cli.autograd.verdict import judge
 from mnist_cli.autograd.walking import Names, Walk, leaves_of, walk
 
@@ -261,7 +261,7 @@ def _report(
         findings=Findings(findings(walked, recording)),
         parameters=ParameterTable(parameter_table(graph)),
         verdict=verdict,
-        notes=(*notes, *_hints(graph)),
+        notes=(*notes, *nameless(model, {one.parameter for one in graph.nodes}), *_hints(graph)),
         grad=grad,
         order=replayed.order if replayed is not None else None,
     )

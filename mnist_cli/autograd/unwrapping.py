@@ -5,13 +5,14 @@ Knows modules only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mnist_cli.autograd.bits import without_values
+from mnist_cli.autograd.brief import listed
 from mnist_cli.autograd.error_tree import UsageError
 from mnist_cli.autograd.graph import check_counts
 from mnist_cli.autograd.torch_private import compiled_in_place, compiled_inside
@@ -52,6 +53,27 @@ def together(model: Any) -> Any:
             raise UsageError(f"{name!r} cannot name a model", "Use a word such as 'generator'.")
         joint.add_module(name, one)
     return joint
+
+
+def nameless(names: Any, reached: Container[str | None]) -> Iterator[str]:
+    """A note about named tensors, of any shape, that can have no gradient in a graph.
+
+    Args:
+        names: what names the leaves.
+        reached: the names that the graph's leaves have.
+    """
+    named = {} if names is None or isinstance(names, nn.Module) else names
+    lost = [
+        name
+        for name, one in named.items()
+        if name not in reached and not isinstance(one, nn.Parameter)
+        if not (one.is_leaf and one.requires_grad)
+    ]
+    if lost:
+        yield (
+            f"Not leaves that require a gradient, so their names are unused: {listed(lost)}. "
+            "For parameters, give the model: state_dict() holds detached tensors."
+        )
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -429,6 +429,18 @@ def test_the_advice_names_the_cause(
     assert advised in first.advice
 
 
+def test_a_note_lists_names_that_no_leaf_has() -> None:
+    layer, x = nn.Linear(2, 2), torch.ones(2, 2, requires_grad=True)
+    hidden = layer(x)
+    for names, lost in [
+        (layer.state_dict(), "weight, bias"),
+        ({"hidden": hidden, "x": x}, "hidden"),
+        ({**dict(layer.named_parameters()), "spare": torch.ones(1, requires_grad=True)}, ""),
+    ]:
+        notes = " ".join(inspect(hidden.sum(), names).notes)
+        assert (f"their names are unused: {lost}." in notes) is bool(lost)
+
+
 def test_a_gradient_that_only_its_square_underflows_is_not_zero() -> None:
     x = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
     report = inspect((x * 1e-200).sum(), {"x": x})
