@@ -70,6 +70,16 @@ def is_there(path: Path) -> bool:
     return status(path) is not None
 
 
+def absence(path: Path) -> str:
+    """In words, why :func:`is_there` found nothing: a link may lead to a missing file."""
+    try:
+        target = path.readlink()
+    except (OSError, ValueError):
+        return "does not exist"
+    way_out = ": run git annex get" if "annex" in target.parts else ""
+    return f"is a link to {target}, which does not exist{way_out}"
+
+
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder; see :func:`status`."""
     found = status(path)

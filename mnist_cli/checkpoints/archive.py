@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnist_cli.base.files import absence
 from mnist_cli.checkpoints import old_files, tensor_files
 from mnist_cli.checkpoints.contents import (
     INNER_FILE,
@@ -100,7 +101,7 @@ def _load(path: Path) -> tuple[Container, object, dict[str, str], tuple[LeftOut,
         container, document, metadata = _read_any(_read_bytes(path))
         return container, document, metadata, judge_contents(document, MAX_BYTES)
     except FileNotFoundError as error:
-        raise CheckpointError(f"the checkpoint {path} does not exist", _OTHER) from error
+        raise CheckpointError(f"the checkpoint {path} {absence(path)}", _OTHER) from error
     except OSError as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path}: {error.strerror}", _OTHER

@@ -46,6 +46,7 @@ class Kind:
 
 KINDS = (
     Kind("a Git LFS pointer, not the file itself", rb"version https?://git-lfs", _LFS),
+    Kind("a git-annex pointer, not the file itself", rb"/annex/objects/", "Run git annex get."),
     Kind(
         "a web page, not a checkpoint",
         rb"(?i)\s*<(!doctype html|!--|(html|head|body|title|meta|h1|p)\b)",

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_cli.base.files import absence
 from mnist_cli.data import own_csv
 from mnist_cli.data.file_kinds import kind_of
 from mnist_cli.data.records import MAX_IMAGES, check_count, listed
@@ -66,6 +67,7 @@ def find(root: Path) -> Layout:
     """
     place = _place(root)
     folders = folders_of(place)
+    _refuse_broken_links(place)
     splits = _splits(place, folders)
     if "train" not in splits and "test" in splits:
         raise DataError(f"{place} has {splits['test'].name}/, but no train/ beside it", _LAYOUT)
@@ -208,6 +210,14 @@ def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
     splits = {split for one in folders if (split := split_of(one.name))}
     if len(splits) == len(folders) > 1 and all(map(_has_pictures, folders)):
         raise DataError(f"{place}: in {names} there is no folder for each class", _LAYOUT)
+
+
+def _refuse_broken_links(place: Path) -> None:
+    """Refuse a link that may be a split or a class, and leads nowhere."""
+    for one in sorted(place.iterdir()):
+        maybe_folder = split_of(one.name) or not one.suffix
+        if maybe_folder and not one.name.startswith(".") and one.is_symlink() and not one.exists():
+            raise DataError(f"{one} {absence(one)}", "Repair the link, or remove it.")
 
 
 def _ordered(folders: Sequence[Path]) -> list[Path]:

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from mnist_cli.base.files import is_regular, is_there
+from mnist_cli.base.files import absence, is_regular, is_there
 from mnist_cli.errors import DamagedError, DataError
 
 FileKind = Literal["csv", "npz", "parquet", "idx"]
@@ -61,6 +61,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"Rar!\x1a\x07", "is a RAR archive", _UNPACK),
     (b"%PDF", "is a PDF", f"Name {READABLE}."),
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself", "Run git lfs pull."),
+    (b"/annex/objects/", "is a git-annex pointer, not the file itself", "Run git annex get."),
     (b"\xff\xfe", "is text in UTF-16", "Save it as CSV in UTF-8."),
     (b"\xfe\xff", "is text in UTF-16", "Save it as CSV in UTF-8."),
 )
@@ -79,7 +80,7 @@ def kind_of(path: Path) -> FileKind:
         OSError: the system refuses access.
     """
     if not is_there(path):
-        raise DataError(f"the file {path} does not exist", f"Name {READABLE}.")
+        raise DataError(f"the file {path} {absence(path)}", f"Name {READABLE}.")
     if not is_regular(path):
         raise DataError(f"{path} is not a regular file", f"Name {READABLE}.")
     with path.open("rb") as file:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mnist_cli.base.files import absence
 from mnist_cli.errors import DataError
 
 TYPES: dict[int, np.dtype[Any]] = {
@@ -85,6 +86,8 @@ def load(path: Path | str, *, limit: int = DEFAULT_LIMIT, hint: str = HINT) -> C
         raise DataError(f"{path}: the gzip stream is cut off", hint) from error
     except (zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip stream is damaged ({error})", hint) from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path} {absence(path)}", hint) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", hint) from error
 

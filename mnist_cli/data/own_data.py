@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnist_cli.base.files import is_folder, is_there
+from mnist_cli.base.files import absence, is_folder, is_there
 from mnist_cli.catalogue.spec import DatasetSpec
 from mnist_cli.config.names import absolute_dataset, dataset_label, is_own_data
 from mnist_cli.data import own_files, own_idx, row_files
@@ -236,7 +236,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         if not is_there(path):
             raise DataError(
-                f"the data set {path} does not exist",
+                f"the data set {path} {absence(path)}",
                 "Name a folder that holds one folder of images per class, IDX files, or a CSV, npz "
                 "or Parquet file.",
             )

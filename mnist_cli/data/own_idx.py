@@ -79,7 +79,7 @@ def _sets(folder: Path) -> dict[str, dict[Part, Path]]:
     sets: dict[str, dict[Part, Path]] = {}
     for path in sorted(folder.iterdir(), reverse=True):
         match = _NAME.fullmatch(path.name)
-        if match and path.is_file():
+        if match and not path.is_dir():
             split = split_of(match["split"]) or "train"
             kind: Kind = "images" if match["kind"] == "images" else "labels"
             sets.setdefault(match["set"], {})[split, kind] = path

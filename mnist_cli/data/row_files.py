@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mnist_cli.data import own_csv, own_npz
 from mnist_cli.data.file_kinds import kind_of
+from mnist_cli.data.records import listed
 from mnist_cli.data.split_names import SPLITS, SplitPart, in_words, split_of
 from mnist_cli.errors import DamagedError, DataError
 
@@ -50,7 +51,7 @@ def find(root: Path) -> Found | None:
         if (files := _found_in(folder) or _in_split_folders(folder))
     }
     if len(inside) > 1:
-        names = ", ".join(f"{folder.name}/" for folder in list(inside)[:5])
+        names = listed([f"{folder.name}/" for folder in inside])
         raise DataError(
             f"{root} has several data sets, in {names}", f"Name one, such as {next(iter(inside))}."
         )
@@ -76,7 +77,7 @@ def _found_in(folder: Path) -> Found | None:
         return Found({one: _one(folder, one, by_split[one]) for one in SPLITS if one in by_split})
     paths = [*others, *(path for files in by_split.values() for path in files)]
     if len(paths) > 1:
-        names = ", ".join(path.name for path in paths[:5])
+        names = listed([path.name for path in paths])
         raise DataError(
             f"{folder} has several files of images, none named as a training set: {names}",
             f"Name one, such as {paths[0]}.",
@@ -163,7 +164,7 @@ def _candidates(folder: Path) -> list[Path]:
         for path in sorted(folder.iterdir())
         if path.name.lower().endswith(ENDINGS)
         and not path.name.startswith((".", "__"))
-        and path.is_file()
+        and not path.is_dir()
     ]
 
 
@@ -195,7 +196,7 @@ def _one(folder: Path, split: str, paths: Sequence[Path]) -> tuple[Path, ...]:
         return tuple(paths)
     whole = len(counts) == 1 and all(shards) and len(paths) == int(counts.pop())
     if not whole:
-        names = ", ".join(path.name for path in paths[:5])
+        names = listed([path.name for path in paths])
         raise DataError(
             f"{folder}: {names}: several files of {in_words(split)} images, or parts are missing",
             "Name one of them, or put one data set into a folder of its own.",

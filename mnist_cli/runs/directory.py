@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_cli.base.files import (
+    absence,
     alive,
     clear_stale,
     explain_os_error,
@@ -335,6 +336,8 @@ def find_checkpoint(target: Path | None, root: Path) -> Path:
             f"cannot look for a checkpoint in {target or root}: {error.strerror}",
             "Name a run or a checkpoint that you may read.",
         ) from error
+    if target.is_symlink():
+        raise CheckpointError(f"{target} {absence(target)}", "Name a run or a checkpoint.")
     raise CheckpointError(
         f"no checkpoint or run {target}",
         f"Name a file, or a run under {root}/. {known_runs(root)}",

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
-from mnist_cli.base.files import is_regular, is_there
+from mnist_cli.base.files import absence, is_regular, is_there
 from mnist_cli.base.packages import installing
 from mnist_cli.errors import DataError, first_line
 from mnist_cli.vision.not_pictures import CONVERT, is_heif, kind_of
@@ -98,7 +98,7 @@ def _read_bytes(path: str) -> bytes:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             if not is_there(Path(path)):
-                raise DataError(f"the picture {path} does not exist", "Check its path.")
+                raise DataError(f"the picture {path} {absence(Path(path))}", "Check its path.")
             if not is_regular(Path(path)):
                 raise DataError(
                     f"{path} is not a regular file, but a folder, a pipe or a device",

@@ -19,6 +19,7 @@ class Kind:
 _DOWNLOAD = "Download the picture itself."
 _STARTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the picture", "Get it with: git lfs pull"),
+    (b"/annex/objects/", "a git-annex pointer, not the picture", "Get it with: git annex get"),
     (b"bplist00", "a property list", _DOWNLOAD),
     (b"%PDF-", "a PDF document", "Save its page as a PNG file."),
     (b"%!PS", "a PostScript file", "Convert it to PNG."),

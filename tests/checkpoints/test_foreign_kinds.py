@@ -62,6 +62,7 @@ DOWNLOAD, LOST = "the button for the raw file", "Only PyTorch's weights are read
 KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "nothing": (lambda: b"", "it is empty", "download it again"),
     "Git LFS": (lambda: LFS, "a Git LFS pointer", "git lfs pull"),
+    "git-annex": (lambda: b"/annex/objects/MD5E-s9--0.pt\n", "a git-annex pointer", "annex get"),
     "a web page": (lambda: b"\n\n<!DOCTYPE html>\n<html>", "a web page", DOWNLOAD),
     "a web page in capitals": (lambda: b"<HTML><HEAD>", "a web page", DOWNLOAD),
     "a page after a byte order mark": (lambda: b"\xef\xbb\xbf<html>", "a web page", DOWNLOAD),

@@ -79,6 +79,7 @@ KINDS: dict[str, tuple[bytes, list[str]]] = {
     "a picture": (buffered(lambda f: Image.fromarray(X[0]).save(f, "PNG")), ["one picture"]),
     "a web page": (b"\n<!DOCTYPE html><html>Log in</html>", ["web page", "Download it again"]),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ["Git LFS"]),
+    "git-annex": (b"/annex/objects/MD5E-s30--4d.npz\n", ["git-annex pointer", "annex get"]),
     "JSON": (b'{"train": []}', ["is JSON"]),
     "UTF-16": ("label,pixel0\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
     "SQLite": (b"SQLite format 3\0" + bytes(100), ["SQLite"]),

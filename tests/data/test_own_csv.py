@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from own_files import idx_arrays, picture_folder, refusal
+from own_files import both_splits, idx_arrays, picture_folder, refusal
+from systems import needs_posix
 
 from mnist_cli.data import own_csv, own_data, own_files
 
@@ -322,6 +323,26 @@ def test_a_split_that_cannot_be_read_is_not_passed_over(tmp_path: Path, split: s
         assert "not used: test.csv" in own_data.read_own(root).remarks
     folder(root, **{f"{split}__csv": b"version https://git-lfs.github.com/spec/v1\n"})
     assert f"{split}.csv is a Git LFS pointer" in refusal(root)
+
+
+@needs_posix
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path, split: str) -> None:
+    for one in ("train", "test"):
+        picture_folder(tmp_path / "pictures" / one, 2)
+    for root, name in (
+        (folder(tmp_path / "csv", train__csv=KAGGLE, test__csv=KAGGLE), f"{split}.csv"),
+        (
+            both_splits(tmp_path / "idx"),
+            {"train": "train-labels-idx1-ubyte"}.get(split, "t10k-labels-idx1-ubyte.gz"),
+        ),
+        (tmp_path / "pictures", split),
+    ):
+        (root / name).rename(root / ".moved")
+        (root / name).symlink_to(".git/annex/objects/x")
+        shown = f"{root / name} is a link to .git/annex/objects/x, which does not exist"
+        assert shown in refusal(root)
+        assert f"{shown}: run git annex get" in refusal(root / name)
 
 
 def test_images_to_classify(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_more_bytes_than_a_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 KINDS = {
     "a Git LFS pointer": (LFS, "git lfs pull"),
+    "a git-annex pointer": (b"/annex/objects/MD5E-s9--0.png\n", "git annex get"),
     "an HTML page": (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "Download"),
     "a property list": (b'<?xml version="1.0"?>\n<plist version="1.0"></plist>', "Download"),
     "an SVG drawing": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "Export"),
