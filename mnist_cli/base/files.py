@@ -77,7 +77,7 @@ def absence(path: Path) -> str:
     except (OSError, ValueError):
         return "does not exist"
     way_out = ": run git annex get" if "annex" in target.parts else ""
-    return f"is a link to {target}, which does not exist{way_out}"
+    return f"is a link to {str(target)!r}, which does not exist{way_out}"
 
 
 def is_folder(path: Path) -> bool:

@@ -48,6 +48,10 @@ BEYOND = 0.06
 """The smallest length by which a line passes the digit."""
 TALL = 0.2
 """The smallest height of a digit beside which all ink that reaches in from the edge is ignored."""
+WHOLE = 0.95
+"""The length of a bar along an edge, as a share of the side."""
+APART = 0.15
+"""The smallest gap between the digit and a bar that is none of its strokes."""
 CLOSE = 0.15
 """The largest gap between the edge and the inner part of a broken digit in a tight crop."""
 SLIM = 1.8
@@ -185,6 +189,7 @@ def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
     """
     if all(one.frame or one.smudge for one in pieces):
         return []
+    pieces = [one for one in pieces if not _is_bar(one, pieces, labels)]
     others = [one for one in pieces if not one.frame]
     reaching = [one for one in others if one.touches]
     inside = [one for one in others if not one.touches]
@@ -193,6 +198,22 @@ def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
     if reaching and close and spans(labels > 0):
         return _cluster(pieces, inside, labels) if tall else pieces
     return inside if tall else others
+
+
+def _is_bar(piece: Piece, pieces: list[Piece], labels: Labels) -> bool:
+    """Whether a piece is a bar along a whole side of the picture, and no stroke of a tight crop.
+
+    There, a broken stroke ends close to the rest of the digit, which reaches another edge.
+    """
+    rest = [one for one in pieces if one is not piece]
+    shape, box = labels.shape, piece.box
+    along = max(box.height / shape[0], box.width / shape[1])
+    tall = any(one.box.height >= 2 * TALL * shape[0] for one in rest)
+    if along < WHOLE or not tall or not _in_margin(_own(piece, labels), box, shape):
+        return False
+    away = ndimage.distance_transform_edt(labels != piece.number)
+    apart = away[(labels > 0) & (labels != piece.number)].min() > APART * min(shape)
+    return bool(apart or not any(one.touches and not one.frame for one in rest))
 
 
 def _gaps(box: Box, shape: tuple[int, ...]) -> tuple[float, float, float, float]:

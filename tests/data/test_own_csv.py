@@ -340,7 +340,7 @@ def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path, split: str
     ):
         (root / name).rename(root / ".moved")
         (root / name).symlink_to(".git/annex/objects/x")
-        shown = f"{root / name} is a link to .git/annex/objects/x, which does not exist"
+        shown = f"{root / name} is a link to '.git/annex/objects/x', which does not exist"
         assert shown in refusal(root)
         assert f"{shown}: run git annex get" in refusal(root / name)
 

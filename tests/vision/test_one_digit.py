@@ -78,6 +78,7 @@ def test_nothing_is_written(pixels: Pixels, light: bool) -> None:
 
 
 ZERO = [(0.5 + 0.48 * np.cos(t), 0.5 + 0.48 * np.sin(t)) for t in np.linspace(0, 6.283, 40)]
+LOW = [(0.4, 0.42), (0.7, 0.42), (0.55, 0.97)]
 WRITTEN = {
     "a 0 that touches all edges": (sheet(ZERO, width=4), Box(0, 0, 60, 60)),
     "a thin 1 cut tightly": (np.pad(np.full((40, 3), 255, np.uint8), ((0, 0), (4, 4))), None),
@@ -88,6 +89,11 @@ WRITTEN = {
         None,
     ),
     "8×8": (sheet([(0.2, 0.1), (0.8, 0.1), (0.4, 0.9)], side=8, width=1), None),
+    "a low 7 under a bar": (sheet(LOW, [(0, 0.1), (1, 0.1)], width=5), Box(22, 23, 60, 44)),
+    "a 7 in a thick corner": (
+        np.maximum(sheet(LOW, width=5), sheet([(0, 0), (1, 0)], [(0, 0), (0, 1)], width=15)),
+        Box(22, 23, 60, 44),
+    ),
     "a digit of dots": (dotted(*((y, 20) for y in range(10, 50, 3)), size=2), None),
 }
 
