@@ -225,12 +225,17 @@ def advice(opened: OpenCheckpoint, misfit: Misfit, spelled: Spelling) -> str:
     network = spelled("network", misfit.network or "")
     seen = {
         "network": f"{better} with {network}: the weights seem to be of that network",
-        "inverted": f"{better} if inverted: the network expects dark digits on light",
+        "inverted": f"{better} if inverted: the network expects {_polarity(opened)}",
         "transposed": f"{better} if transposed: the network expects rows as columns",
         "labels": f"{better} in another order of the classes: {_order(opened, misfit.order)}",
     }[misfit.kind]
     also = f" (with {normalise})" if normalise else ""
     return f"{opened.path}: {now}, but {seen}{also}"
+
+
+def _polarity(opened: OpenCheckpoint) -> str:
+    """The opposite of the data set's images."""
+    return "light digits on dark" if opened.data.spec.mean > 0.5 else "dark digits on light"
 
 
 def _order(opened: OpenCheckpoint, order: Sequence[int]) -> str:

@@ -283,6 +283,7 @@ def test_wrong_arguments_of_evaluate(
             "--model example-2019: the weights seem to be of that network (with --normalise half)",
             "network='example-2019': the weights seem to be of that network (with normalise='half')",
         ),
+        (("inverted", 0.5, 0.9, 500), "expects dark digits on light", "expects dark digits"),
     ],
 )
 def test_advice_in_the_words_of_each_caller(
@@ -292,10 +293,12 @@ def test_advice_in_the_words_of_each_caller(
     from mnist_cli.commands.evaluate import _as_flag
     from mnist_cli.inference.misfit import Misfit
 
-    spec = types.SimpleNamespace(title="MNIST", name="mnist")
+    spec = types.SimpleNamespace(title="MNIST", name="mnist", mean=0.13)
     opened: Any = types.SimpleNamespace(path="x.pt", data=types.SimpleNamespace(spec=spec))
     assert as_flag in advice(opened, Misfit(*misfit), _as_flag)
     assert as_argument in advice(opened, Misfit(*misfit), _as_argument)
+    spec.mean = 0.9  # photographs of paper
+    assert "light digits on dark" in advice(opened, Misfit("inverted", 0.5, 0.9, 500), _as_flag)
 
 
 def test_how_it_shows_itself(run: Run) -> None:
