@@ -18,6 +18,14 @@ from mnist_cli.config.names import EXAMPLE
 from mnist_cli.errors import CheckpointError
 from mnist_cli.networks import registry as models
 
+_PARTS = {
+    "weight_mask": "torch.nn.utils.prune.remove(layer, 'weight')",
+    "weight_g": "torch.nn.utils.remove_weight_norm(layer)",
+    "weight_u": "torch.nn.utils.remove_spectral_norm(layer)",
+    "parametrizations": "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')",
+}
+"""By a part of a tensor's name: the call after which a layer has an ordinary weight again."""
+
 
 def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None) -> CheckpointError:
     """Why no weights fit, and which objects were not read."""
@@ -27,6 +35,7 @@ def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None)
     error = _no_tensors(path, contents.document)
     if tensors and not _is_optimiser(contents.document):
         error = _no_fit(path, tensors, model, contents.metadata.get("model", ""))
+        error.hint = f"{_in_parts(tensors)}{error.hint}"
     if contents.left_out:
         error.message += f"; not read: {listed(list(map(str, contents.left_out)))}"
     if any(one.name == NO_MEMORY for one in contents.left_out):
@@ -110,6 +119,18 @@ def _partly(tensors: Tensors) -> str:
                     f"'{name}' to use them alone. "
                 )
     return ""
+
+
+def _in_parts(tensors: Tensors) -> str:
+    """A sentence about weights that layers compute from other tensors, as after pruning."""
+    found = {part for name in tensors for part in name.split(".")}
+    calls = [call for part, call in _PARTS.items() if part in found]
+    if not calls:
+        return ""
+    return (
+        "Some layers compute their weight from several tensors. To save the weight itself, call "
+        f"{calls[0]} for each of them first. "
+    )
 
 
 def _by_metadata(stated: str) -> str:

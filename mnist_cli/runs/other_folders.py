@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from mnist_cli.errors import CheckpointError
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 CONVERT = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
 """The command that converts a distributed checkpoint; its folder and a file follow."""
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 _LOOKED_AT = 1000
 """Maximum number of files that are looked at."""
 
@@ -36,14 +38,15 @@ def explain_no_checkpoint(folder: Path) -> CheckpointError:
         for one in files
         if one.suffix.lower() in CHECKPOINTS or one.match("*model*.bin")  # Hugging Face's
     ]
-    return CheckpointError(
-        f"{folder} is not a run: it has no checkpoint",
-        f"Name its file of weights: {shlex.quote(str(min(weights, key=_likeliest)))}"
-        if weights
-        else "Name a run, or the file of a checkpoint.",
-    )
+    hint = "Name a run, or the file of a checkpoint."
+    if weights:
+        likeliest = min(weights, key=_likeliest)
+        hint = f"Name its file of weights: {shlex.quote(str(likeliest))}"
+        if _SHARD.search(likeliest.name):
+            hint = f"Join its files of weights into one, and name that: {likeliest.name}, …"
+    return CheckpointError(f"{folder} is not a run: it has no checkpoint", hint)
 
 
-def _likeliest(path: Path) -> tuple[int, bool, str]:
+def _likeliest(path: Path) -> tuple[int, bool, bool, str]:
     """Sorts first what holds a network: programs also save optimisers and generators."""
-    return len(path.parts), "model" not in path.name, path.name
+    return len(path.parts), "model" not in path.name, bool(_SHARD.search(path.name)), path.name

@@ -328,6 +328,21 @@ def test_an_unknown_network_lists_what_was_found() -> None:
     assert "conv4" in error.hint
 
 
+@pytest.mark.parametrize("model", [None, "notebook"])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("fc1.weight_mask", "prune.remove(layer, 'weight')"),
+        ("fc1.weight_g", "remove_weight_norm(layer)"),
+        ("fc1.weight_u", "remove_spectral_norm(layer)"),
+        ("fc1.parametrizations.weight.original0", "remove_parametrizations(layer, 'weight')"),
+    ],
+)
+def test_weights_in_several_tensors_have_a_hint(name: str, call: str, model: str | None) -> None:
+    assert call in refused({"model": {**SIMPLE, name: torch.ones(1)}}, model).hint
+    assert "several tensors" not in refused({"model": {"fc1.bias": torch.ones(1)}}, model).hint
+
+
 def test_a_long_list_of_names_says_how_many_more_there_are() -> None:
     names = {f"layers.{number}.weight": torch.ones(1) for number in range(LISTED + 5)}
     assert refused(names).message.endswith(", … and 5 more")
