@@ -113,7 +113,7 @@ def _of_content(path: Path, start: bytes) -> FileKind:
     if (start[:1] == b"\x80" and start[1:2] < b"\x06") or _TEXT_PICKLE.match(start):
         raise DataError(
             f"{path} is a pickle, which can run code when it is read: refused",
-            _MNIST_PICKLE if path.name.startswith("mnist.pkl") else _PICKLE,
+            _MNIST_PICKLE if path.name == "mnist.pkl.gz" else _PICKLE,
         )
     if start[257:262] == b"ustar":
         raise DataError(f"{path} is a tar archive", _UNPACK)

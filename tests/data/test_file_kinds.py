@@ -122,6 +122,8 @@ def test_the_lines_that_convert_a_pickle_work(
     lines += [line for line in refusal(path).splitlines() if line.startswith("numpy.savez")]
     exec("\n".join(lines))
     assert kind_of(tmp_path / "mnist.npz") == "npz"
+    (tmp_path / "mnist.pkl").write_bytes(pickle.dumps({"train_img": [0]}))  # not that data set
+    assert "gzip" not in refusal(tmp_path / "mnist.pkl")
 
 
 def test_an_idx_file_names_its_folder(tmp_path: Path) -> None:
