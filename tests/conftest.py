@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -36,6 +37,13 @@ collect_ignore = [] if LINUX else ["torture"]
 def pytest_report_header() -> str:
     """Say what is not collected."""
     return "" if LINUX else "tests/torture is not collected: it needs Linux"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects() -> None:
+    """A recording searches all objects for tensors; pytest, torch and other tests leave a million."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

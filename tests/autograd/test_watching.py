@@ -11,7 +11,7 @@ import pickle
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -26,15 +26,6 @@ from torch.utils.checkpoint import checkpoint
 
 from mnist_cli.autograd import GradientWarning, UsageError, watch
 from mnist_cli.autograd.watching import Watch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_objects() -> Iterator[None]:
-    """A recording searches all objects for tensors, and pytest and torch have half a million."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Trap(nn.Module):
