@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-from pictures import seven
+from pictures import Pixels, seven
 from PIL import Image
 
 from mnist_cli.vision.digits import digits_in
@@ -50,15 +52,18 @@ def test_each_kind_still_shows_the_digit(trials: ModuleType) -> None:
     small = Image.fromarray(255 - seven(side=112, width=14)).resize((28, 28), Image.Resampling.BOX)
     image = np.clip(np.asarray(small).astype(float) - 15, 0, 240) * 255 / 240
     image = image.astype(np.uint8)
-    forms = {}
+    sevens = np.stack([image] * 7), np.full(7, 7)
+
+    @cache  # several kinds have nothing random
+    def form(file: bytes) -> Pixels:
+        (digit,) = digits_in(decode(file, "seven"), "seven")
+        return digit.form.ravel()
+
+    plain, *_ = trials.scene_samples(trials.SCENES["dark on light, ten times as large"], *sevens)
     for name, scene in trials.SCENES.items():
-        samples = trials.scene_samples(scene, np.stack([image] * 7), np.full(7, 7))
-        found = [digits_in(decode(one.file, name), name) for one in samples]
-        forms[name] = [digit.form.ravel() for (digit,) in found]
-    plain = forms["dark on light, ten times as large"][0]
-    for name, pictures in forms.items():
-        middle = np.median([np.corrcoef(form, plain)[0, 1] for form in pictures])
-        assert middle > 0.5, name
+        samples = trials.scene_samples(scene, *sevens)
+        alike = (np.corrcoef(form(one.file), form(plain.file))[0, 1] > 0.5 for one in samples)
+        assert len(list(islice(filter(None, alike), 4))) == 4, name
 
 
 def test_printed_digits_come_from_several_kinds_of_font(trials: ModuleType) -> None:
