@@ -35,7 +35,7 @@ def test_one_wrong_bit_in_the_replay_is_found(
             return sound(state, position, edge, spoiled)
         """,
     )
-    assert "differ" in failed(programs.claims(subject), "replay")[0].figure
+    assert "differ" in failed(programs.claims(subject), "replay of inspect-grad in fp32")[0].figure
 
 
 def test_an_optimiser_that_is_not_restored_is_found(

@@ -47,7 +47,7 @@ from mnist_cli.training.distributed.rank_environment import (
     RankPlace,
     rank_place_of,
 )
-from mnist_cli.training.rank_agreement import check_parts
+from mnist_cli.training.rank_agreement import check_parts, check_ranks
 from mnist_cli.training.ranks import ALONE
 
 pytestmark = [
@@ -328,9 +328,6 @@ def test_half_an_environment_is_refused(changes: dict[str, str], said: str) -> N
     ("words", "said"),
     [
         (["--batch-size", "63"], "batch_size 63 cannot be shared evenly by 2 ranks"),
-        (["--ensemble", "2"], "an ensemble of 2 is trained by one process"),
-        (["--accumulate", "2"], "accumulate = 2 is for one process, not for 2 ranks"),
-        (["--compile"], "compile = true is for one process, not for 2 ranks"),
         (["--verify-resume"], "--verify-resume and --nproc contradict each other"),
         (["--nproc", "0"], "--nproc"),
     ],
@@ -343,6 +340,20 @@ def test_what_cannot_be_combined(
 
 
 HERE_TWICE = RankPlace(1, 2, 1, 2, "127.0.0.1:29500")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"ensemble": 2}, "an ensemble of 2 is trained by one process, not by 2 ranks"),
+        ({"accumulate": 2}, "accumulate = 2 is for one process, not for 2 ranks"),
+        ({"compile": True}, "compile = true is for one process, not for 2 ranks"),
+    ],
+)
+def test_what_only_one_process_does(values: dict[str, Any], said: str) -> None:
+    check_ranks(config(**values), None)
+    with pytest.raises(UsageError, match=said):
+        check_ranks(config(**values), HERE_TWICE)
 
 
 @pytest.mark.parametrize(
