@@ -129,7 +129,8 @@ def test_out_of_memory(tally: Tally, victim: Victim) -> None:
 
 def test_out_of_memory_elsewhere(tally: Tally, victim: Victim) -> None:
     """Out of memory in other commands: exit 7; the size that mnist eval names fits."""
-    (victim.folder / "wide.pt").write_bytes(saved(models.build("conv4-wide").state_dict()))
+    network = models.build("conv4-wide" if tally.full else "conv4")
+    (victim.folder / "wide.pt").write_bytes(saved(network.state_dict()))
     evaluate = ["eval", "wide.pt", "--dataset", "digits", "--json", "--batch-size", "382"]
     others = {
         "predict": ["predict", PICTURE, "--checkpoint", "wide.pt"],
