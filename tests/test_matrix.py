@@ -47,8 +47,10 @@ def test_a_row_that_cannot_run_gives_the_reason() -> None:
 
 
 def test_the_default_paths_exist() -> None:
-    for path in (*matrix.PATHS, *matrix.PROCESSES):
-        assert (matrix.ROOT / path.removeprefix("--ignore=")).exists()
+    for path in (*matrix.PATHS, *matrix.SPARED, *matrix.PROCESSES):
+        file, _, test = path.rpartition("=")[2].partition("::")
+        assert (matrix.ROOT / file).exists()
+        assert not test or f"def {test}(" in (matrix.ROOT / file).read_text(encoding="utf-8")
 
 
 def test_no_row_that_ran_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
