@@ -61,7 +61,7 @@ SPARED = (
         f"--deselect=tests/training/test_distributed.py::test_{name}"
         for name in (
             *("a_meeting_to_which_nobody_comes_ends", "a_run_is_interrupted_and_resumed"),
-            *("one_process_alone_imports_nothing_of_it", "what_cannot_be_combined"),
+            "what_cannot_be_combined",
         )
     ),
     *(

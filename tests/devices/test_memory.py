@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import weakref
@@ -148,34 +149,34 @@ def test_a_real_allocation_that_is_far_too_large_is_explained() -> None:
 
 
 LIMITED = """
-import resource, sys
+import json, resource, sys
 from mnist_cli.errors import OutOfMemory
-from mnist_cli.devices.memory import SPARE, ask_for_room
-room, wanted = map(int, sys.argv[1:])
-pages = int(open("/proc/self/statm").read().split()[0])
-limit = pages * resource.getpagesize() + room
-ask_for_room(wanted)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
+from mnist_cli.devices.memory import ask_for_room
+before = resource.getrlimit(resource.RLIMIT_AS)
+for room, wanted in json.loads(sys.argv[1]):
     ask_for_room(wanted)
-except OutOfMemory as error:
-    print(error.code, error.message)
-else:
-    print("granted")
-assert int(open("/proc/self/statm").read().split()[0]) - pages < 1024, "it was kept"
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * resource.getpagesize() + room
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        ask_for_room(wanted)
+    except OutOfMemory as error:
+        print(error.code, error.message)
+    else:
+        print("granted")
+    assert int(open("/proc/self/statm").read().split()[0]) - pages < 1024, "it was kept"
+    resource.setrlimit(resource.RLIMIT_AS, before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, and /proc")
-@pytest.mark.parametrize(
-    ("room", "wanted", "printed"),
-    [
+def test_room_is_asked_for_before_it_is_needed() -> None:
+    cases = [
         (SPARE + (80 << 20), 64 << 20, "granted"),
         (SPARE + (48 << 20), 64 << 20, "7 out of memory: 96 MiB more are needed"),
         (SPARE - (1 << 20), 0, "7 out of memory: 32 MiB more are needed"),
-    ],
-)
-def test_room_is_asked_for_before_it_is_needed(room: int, wanted: int, printed: str) -> None:
-    words = [sys.executable, "-c", LIMITED, str(room), str(wanted)]
+    ]
+    words = [sys.executable, "-c", LIMITED, json.dumps([case[:2] for case in cases])]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(printed)
+    for line, (*_, printed) in zip(done.stdout.splitlines(), cases, strict=True):
+        assert line.startswith(printed)

@@ -454,20 +454,6 @@ def test_a_meeting_to_which_nobody_comes_ends(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_one_process_alone_imports_nothing_of_it(tmp_path: Path) -> None:
-    script = (
-        "import sys; from mnist_cli import cli; assert cli.run(sys.argv[1:]) == 0; "
-        "print([m for m in sys.modules if 'training.distributed.' in m or 'distributed.elastic' in m"
-        " or 'distributed.launcher' in m], file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", script, *TINY, "--quiet", "--runs", str(tmp_path)]
-    done = subprocess.run(command, env=one_thread(), capture_output=True, text=True, check=True)
-    assert (
-        done.stderr.strip().splitlines()[-1]
-        == "['mnist_cli.training.distributed.rank_environment']"
-    )
-
-
 RANKS = [*TINY, "--model", "conv4x0.25", "--nproc", "2", "--json"]
 RANKS += ["--set", "schedule=constant"]  # so that a resumed run may end after fewer epochs
 
