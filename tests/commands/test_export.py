@@ -23,7 +23,7 @@ from torchvision.transforms.v2.functional import normalize
 from mnist_cli import catalogue
 from mnist_cli.data import store
 from mnist_cli.errors import Caution
-from mnist_cli.exporting import onnx_model
+from mnist_cli.exporting import onnx_model, program
 from mnist_cli.exporting.classifier import Answer
 from mnist_cli.inference import exports
 from mnist_cli.networks import registry as models
@@ -79,7 +79,7 @@ def agree(path: Path, checkpoint: Path, name: str, folder: Path) -> float:
     return float((theirs.argmax(1) == labels).mean())
 
 
-def test_onnx_of_a_run_agrees_on_every_test_image(run: Run, copy: Path) -> None:
+def test_onnx_of_a_run_agrees_on_every_test_image_and_says_what_it_is(run: Run, copy: Path) -> None:
     outcome = run("export", "--verify", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
@@ -95,10 +95,7 @@ def test_onnx_of_a_run_agrees_on_every_test_image(run: Run, copy: Path) -> None:
     assert 0 <= verify["largest_difference"] < 1e-4
     assert not list(copy.glob(".*.tmp"))
 
-
-def test_the_file_says_what_it_is(run: Run, copy: Path) -> None:
-    assert run("export").code == 0
-    session = onnxruntime.InferenceSession(copy / "best.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
     summary = json.loads((copy / "summary.json").read_text())
     spec = catalogue.get("digits")
@@ -245,8 +242,8 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
 
 
 def spoilt(change: Any) -> Any:
-    """onnx_model.load, except that every answer is changed on its way."""
-    load = onnx_model.load
+    """program.load, except that every answer is changed on its way."""
+    load = program.load
 
     def wrong(*arguments: Any) -> Answer:
         answer = load(*arguments)
@@ -258,11 +255,11 @@ def spoilt(change: Any) -> Any:
 def test_a_file_that_gives_other_answers_is_not_written(
     run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_model, "load", spoilt(lambda answer, _images: answer.roll(1, 1)))
-    outcome = run("export", "--json")
+    monkeypatch.setattr(program, "load", spoilt(lambda answer, _images: answer.roll(1, 1)))
+    outcome = run("export", "--format", "torch", "--json")
     assert (outcome.code, outcome.document["error"]["kind"]) == (6, "export")
     assert "does not predict as the network does" in outcome.err
-    assert not (copy / "best.onnx").exists()
+    assert not (copy / "best.pt2").exists()
 
 
 def test_one_different_prediction_on_the_test_set_is_enough(
@@ -275,11 +272,11 @@ def test_one_different_prediction_on_the_test_set_is_enough(
         it = (batch == chosen).flatten(1).all(1)
         return torch.where(it[:, None], 1 - answer, answer)
 
-    monkeypatch.setattr(onnx_model, "load", spoilt(change))
-    outcome = run("export", "--verify")
+    monkeypatch.setattr(program, "load", spoilt(change))
+    outcome = run("export", "--format", "torch", "--verify")
     assert outcome.code == 6
     assert "for 1 of 382 test images" in outcome.err
-    assert not (copy / "best.onnx").exists()
+    assert not (copy / "best.pt2").exists()
 
 
 def test_an_exporter_that_fails_is_a_usage_error(
@@ -361,7 +358,7 @@ def test_a_program_of_float32_and_five_images_is_verified_as_such(run: Run, copy
 def test_the_lines_that_read_the_file_are_printed(run: Run, copy: Path) -> None:
     outcome = run("export", "--format", "torch")
     assert "\nRead it with:\n\nimport torch\nnetwork = torch.export.load('runs/" in outcome.out
-    assert "Read it with" not in run("export", "--format", "torch", "--force", "-q").out
+    assert "Read it with" not in run("export", "--format", "safetensors", "-q").out
 
 
 @pytest.mark.mnist
