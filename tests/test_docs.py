@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from command_tree import commands
 from links import without_blocks
 
-from mnist_cli import cli, errors
+from mnist_cli import errors
 from mnist_cli.api import recipe_layers
 from mnist_cli.config import choices
 from mnist_cli.config import schema as config
@@ -87,7 +87,7 @@ def test_every_guarantee_names_a_test() -> None:
 
 def find(words: list[str]) -> tuple[Any, str, list[str]]:
     """The command that words call, its name, and the arguments that are left."""
-    command, name, rest = typer.main.get_command(cli.build()), words[0], words[1:]
+    command, name, rest = commands()[words[0]], words[0], words[1:]
     while rest and rest[0] in getattr(command, "commands", {}):
         command, name, rest = command.commands[rest[0]], f"{name} {rest[0]}", rest[1:]
     return command, name, rest
@@ -128,6 +128,7 @@ def test_every_option_that_is_named_exists(path: Path) -> None:
             assert option in known, f"{path.name}: {code}"
 
 
+@cache
 def all_options() -> dict[str, set[str]]:
     """By command, every option that it takes."""
     return {

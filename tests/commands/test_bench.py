@@ -307,7 +307,6 @@ def test_recipes_on_different_data_are_both_named() -> None:
     [
         (["lr=1e30", "train_size=192"], 6, "non-finite", ["the loss", "Lower the learning rate"]),
         (["device=mps"], 2, "device", ["is not available"]),
-        (["train_size=99999"], 2, "usage", ["train_size"]),
     ],
 )
 def test_a_workers_own_error_and_code_are_passed_on(
