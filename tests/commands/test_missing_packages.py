@@ -177,7 +177,10 @@ SINGLE: dict[str, list[tuple[list[str], int]]] = {
     "sklearn": [(DIGITS, 2), (PREDICT, 0), (["plot", "--only", "embedding"], 2)],
     "scipy": [(DIGITS, 0), (PREDICT, 2), (["plot", "--only", "curves"], 0)],
     "PIL": [(DIGITS, 2), (PREDICT, 2), (["plot"], 2)],
-    "torchvision": [(DIGITS, 0), (PREDICT, 0), (["plot", "--only", "maximised"], 2), (["plot"], 0)],
+    "torchvision": [
+        *((DIGITS, 0), (PREDICT, 0), (["plot", "--only", "maximised"], 2)),
+        (["plot", "--format", "png"], 0),
+    ],
 }
 """By what is missing alone, exit codes: scikit-learn needs SciPy, and matplotlib Pillow."""
 
