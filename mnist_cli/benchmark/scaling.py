@@ -15,6 +15,7 @@ from statistics import linear_regression
 from typing import Any
 
 from mnist_cli.base.cores import cores
+from mnist_cli.benchmark import ALONE
 from mnist_cli.benchmark.machine import machine
 from mnist_cli.benchmark.measure import Recipe
 from mnist_cli.benchmark.spread import Spread
@@ -28,20 +29,6 @@ PARTS = (60, 20, 6, 2, 1)
 PASSES = 10
 BATCHES = (16, 64, 256, 1024, 4096)
 RELATIVE_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-ALONE: Mapping[str, Any] = {
-    "epochs": 1,
-    "lr": 1e-3,
-    "val_size": 0,
-    "drop_last": False,
-    "warmup": 0.0,
-    "early_stopping": 0,
-    "target_accuracy": 0.0,
-    "checkpoint_every": 0,
-}
-"""The settings of every point: one pass, and nothing that ends or interrupts it.
-
-The learning rate does not change the cost, and with a small one no width or batch size diverges.
-"""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ def test_steps_read_no_test_set(order: dict[str, Any], monkeypatch: pytest.Monke
     worker.steps(order)
 
 
+def test_images_of_an_epoch_that_a_limit_ends_are_those_trained_on(order: dict[str, Any]) -> None:
+    order["settings"] |= {"max_steps": 6}  # of 4 steps in each epoch
+    assert worker.train({**order, "target": 0})["images"] == 100 + 2 * 32
+
+
 def test_images_are_those_to_train_on(order: dict[str, Any]) -> None:
     assert worker.images(order) == {"images": 100}
     order["settings"] |= {"train_size": 0}
