@@ -11,7 +11,8 @@ import typer
 from mnist_cli import options
 from mnist_cli.api import recipe_layers
 from mnist_cli.base.files import check_writable
-from mnist_cli.benchmark import FACTORS
+from mnist_cli.benchmark import ALONE, EVALUATED, FACTORS
+from mnist_cli.config.keys import KEYS
 from mnist_cli.errors import UsageError
 from mnist_cli.options import bench_options as flags
 from mnist_cli.options import contradictions
@@ -27,6 +28,19 @@ WORKER = "mnist_cli.commands.bench_worker"
 RULES = (
     Excludes(("inference",), ("scaling",)),
     Excludes(("target",), ("inference", "scaling"), "Omit --target."),
+    Excludes(
+        ("inference",),
+        tuple(key for key in KEYS if key not in EVALUATED),
+        "Evaluation does not depend on it; omit it.",
+    ),
+    Excludes(
+        ("scaling",), (*ALONE, "start"), "Every training of --scaling has its own value; omit it."
+    ),
+    Excludes(
+        ("seed",),
+        ("mnist bench",),
+        "The runs of a recipe have the seeds 0, 1, 2 and so on; omit it.",
+    ),
     Needs(("factors",), ("scaling",)),
     Needs(("dark",), ("out",)),
 )
@@ -63,7 +77,7 @@ def bench(
     batch size, width and number of threads, each in a separate process. On two cores it takes one
     to two minutes.
     """
-    contradictions.refuse(context, RULES)
+    contradictions.refuse(context, RULES, **{"mnist bench": True})
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
     from mnist_cli.base.cores import excess_threads, load_warning
     from mnist_cli.benchmark.inference import InferenceBenchmark

@@ -108,7 +108,7 @@ def plot(
     names such a plot, the command fails. Downloads nothing. Prints small previews on a terminal.
     """
     several = bool(targets and len(targets) > 1)
-    contradictions.refuse(context, RULES, **{"several runs": several})
+    typed = contradictions.refuse(context, RULES, **{"several runs": several})
     names, unasked = _chosen(only, everything=everything, several=several)
     endings = options.parse_words("--format", formats, tuple(FORMATS))
     if not several:
@@ -121,8 +121,8 @@ def plot(
     from mnist_cli.report.plots import print_pictures
 
     needs_network = not OF_RUN.keys() >= set(names)
-    of_network = {"--model": model, "--device": device, "--normalise": normalise}
-    given = {**of_network, "--dataset": dataset, "--image": image or None}
+    asked = ("model", "device", "normalise", "dataset", "data_dir", "image")
+    given = {f"--{name.replace('_', '-')}": typed.get(name) for name in asked}
     if unused := options_without_effect(names, given):
         warn(f"{', '.join(unused)}: not used to draw {' and '.join(names)}")
     views = None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mnist_cli.training.run_summary import Summary
 
 
+SEVERAL = "several processes"
 RULES = (
     Excludes(("dry_run",), ("resume",)),
     Excludes(
@@ -38,7 +39,7 @@ RULES = (
     Excludes(("config",), ("resume",), "A resumed run keeps its own configuration; omit --config."),
     Excludes(
         ("verify_resume",),
-        ("dry_run", "resume", "tensorboard", "logger", "dump_grad"),
+        ("dry_run", "resume", "tensorboard", "logger", "dump_grad", "dark"),
         "The proof keeps nothing and resumes its own run; omit the other option.",
     ),
     Excludes(
@@ -53,8 +54,12 @@ RULES = (
     ),
     Excludes(
         ("print_config",),
-        ("resume", "dry_run", "verify_resume", "find_lr"),
-        "--print-config trains nothing; a run's configuration is in its config.toml.",
+        (
+            *("resume", "dry_run", "verify_resume", "find_lr", "seeds", "nproc", "data_dir"),
+            *("name", "logger", "tensorboard", "dump_grad", "dark"),
+        ),
+        "--print-config trains nothing, and prints keys of the configuration only; omit the other "
+        "option.",
     ),
     Excludes(
         ("name",),
@@ -71,7 +76,7 @@ RULES = (
         (
             *("dry_run", "resume", "verify_resume", "tensorboard", "logger", "dump_grad"),
             *("lr", "schedule", "epochs", "max_steps", "max_time", "early_stopping"),
-            *("target_accuracy", "checkpoint_every", "log_every"),
+            *("target_accuracy", "checkpoint_every", "log_every", "ema", "eval_batch_size"),
             *("warmup", "step_epochs", "gamma", "peak_at", "initial_factor", "final_factor"),
         ),
         "The search trains a few steps with its own rates and keeps no run; omit the other option.",
@@ -82,7 +87,11 @@ RULES = (
         "The search runs in one process; omit the other option.",
     ),
     Excludes(("nproc",), ("torchrun",), "Both start the processes; use one of them."),
-    Needs(("rank_timeout",), ("nproc", "torchrun")),
+    Needs(
+        ("rank_timeout",),
+        (SEVERAL,),
+        "Start them with --nproc or torchrun, or omit it.",
+    ),
 )
 
 
@@ -129,7 +138,8 @@ def train(
 
     place = rank_place_of()
     with _as_rank(place), handlers_put_back():
-        contradictions.refuse(context, RULES, torchrun=bool(place and not place.folder))
+        shared = {"torchrun": bool(place and not place.folder), SEVERAL: bool(place or nproc > 1)}
+        contradictions.refuse(context, RULES, **shared)
         dumps = EpochDumps.parse(dump_grad)
         typed = recipe_layers.typed_layers(assignments, chosen)
         loggers = logging_options.chosen(logger, tensorboard=tensorboard)

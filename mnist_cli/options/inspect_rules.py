@@ -13,6 +13,9 @@ QUESTIONS = ("step", "path", "compare", "against", "expr", "node", "gradcheck")
 VIEW = ("module", "fold", "depth")
 SOURCE = ("model", "batch", "indices", "split", "training", "dataset", "data_dir", "normalise")
 DUMPS = "--compare of two dumps"
+FIXED = "--expr without --grad random"
+SILENT = {"as_json": "--json", "quiet": "--quiet"}
+"""The options that print no tree; --quiet does if it is the only format."""
 COMPUTE = ("device", "precision", "deterministic")
 
 PAGES = ("html", "svg")
@@ -24,8 +27,9 @@ RULES = (
         QUESTIONS, ("replay", *VIEW, "view", "formats", "direction", "out", "open_page", "dark")
     ),
     Excludes(("expr", "compare"), ("checkpoint",)),
-    Excludes(("expr",), (*SOURCE, *COMPUTE)),
-    Excludes((DUMPS,), (*SOURCE, *COMPUTE, "seed"), "Dumps are read as they are."),
+    Excludes(("expr",), (*SOURCE, *COMPUTE, "runs")),
+    Excludes((FIXED,), ("seed",), "It draws no random numbers: omit --seed."),
+    Excludes((DUMPS,), (*SOURCE, *COMPUTE, "seed", "runs"), "Dumps are read as they are."),
     Excludes(("step",), ("as_json",)),
     Excludes(("batch",), ("indices",)),
     Excludes(("--no-fold",), ("depth",)),
@@ -47,8 +51,12 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
     given = contradictions.given(context)
     sides = given.get("compare", ("",))
     dumps = all(str(side).endswith(".json") for side in sides)
+    fixed = "expr" in given and str(given.get("grad")).lower() != "random"
     no_fold = given.get("fold") is False
-    contradictions.refuse(context, RULES, **{DUMPS: dumps, "--no-fold": no_fold})
+    contradictions.refuse(context, RULES, **{DUMPS: dumps, FIXED: fixed, "--no-fold": no_fold})
+    silent = [flag for name, flag in SILENT.items() if name in given]
+    unprinted = {"text"} if "as_json" in given or (silent and len(formats) > 1) else set()
+    used = f"--format {','.join(formats)} {' '.join(silent[:1] if unprinted else [])}".rstrip()
     directed = [name for name, one in FORMATS.items() if "direction" in one.options]
     partial = [name for name in FORMATS if name != "json"]
     able_to = {
@@ -59,9 +67,9 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
         **dict.fromkeys(VIEW, partial),
     }
     for option, able in able_to.items():
-        if option in given and not set(able) & set(formats):
+        lost = unprinted if option == "view" or "out" not in given else set()
+        if option in given and not set(able) & (set(formats) - lost):
             raise UsageError(
-                f"{contradictions.spelled(context, option, given)} has no effect on "
-                f"--format {','.join(formats)}",
+                f"{contradictions.spelled(context, option, given)} has no effect on {used}",
                 f"It goes with {', '.join(able)}.",
             )

@@ -318,7 +318,7 @@ OF_NETWORK: Mapping[str, Callable[[NetworkViews, Paths], Preview]] = {
 
 USERS: Mapping[str, Set[str]] = {
     "--image": {"activations", "saliency"},
-    "--dataset": OF_NETWORK.keys() - {"filters"},
+    **dict.fromkeys(("--dataset", "--data-dir"), OF_NETWORK.keys() - {"filters"}),
 }
 """By option, the plots that it affects; other options affect all plots of a network."""
 

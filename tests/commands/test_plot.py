@@ -179,9 +179,13 @@ def test_several_runs_lie_over_each_other(run: Run, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "given", "said"),
     [
-        (["--only", "curves"], "--model nowhere.py:Net --device cpu --image 3", "curves"),
+        (["--only", "curves"], "--model nowhere.py:Net --device cpu --image 0", "curves"),
         ([""], "--model nowhere.py:Net --device cpu --image 3", "curves"),
-        (["--only", "filters,curves"], "--dataset digits --image 3", "filters and curves"),
+        (
+            ["--only", "filters,curves"],
+            "--dataset digits --data-dir x --image 3",
+            "filters and curves",
+        ),
         (["--only", "confusion"], "--image 3", "confusion"),
     ],
 )

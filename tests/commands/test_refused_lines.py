@@ -66,7 +66,19 @@ REFUSED = [
     ("train --find-lr --set epochs=1", 2, "--find-lr and --set epochs contradict each other"),
     ("train --find-lr --set peak-at=0.5", 2, "--find-lr and --set peak_at contradict each other"),
     ("train --verify-resume --max-time 9", 2, "--verify-resume and --max-time contradict"),
-    ("train --rank-timeout 9", 2, "--rank-timeout has no effect without --nproc or torchrun"),
+    *(
+        (f"train --rank-timeout 9 {option}", 2, "--rank-timeout has no effect without several")
+        for option in ("", "--nproc 1", "--print-config")
+    ),
+    *(
+        (f"train {mode} {option}", 2, f"{mode} and {option.split(' ')[0]} contradict each other")
+        for mode, options in (
+            ("--print-config", ("--name x", "--seeds 2", "--logger x", "--nproc 2", "--dark")),
+            ("--verify-resume", ("--light",)),
+        )
+        for option in options
+    ),
+    ("train --find-lr --set ema=0.9", 2, "--find-lr and --set ema contradict each other"),
     *(
         (f"{command} --logger {name}", 2, f"--logger {name}: no such logger\n{hint}")
         for command in ("train", "sweep --seeds 2")
@@ -114,8 +126,18 @@ REFUSED = [
         for option in (
             *("--device cpu", "--precision bf16", "--no-deterministic", "--dataset digits"),
             *("--model conv2", "--split val", "--batch-size 3", "--indices 3", "--eval"),
-            *("--normalise none", "--data-dir x"),
+            *("--normalise none", "--data-dir x", "--runs x"),
         )
+    ),
+    (f"{FORMULA} --grad 2 --seed 1", 2, "--expr without --grad random and --seed contradict"),
+    *(
+        (f"inspect-grad {shown} {silent}", 2, f"has no effect on --format {of} {silent}")
+        for shown, of in (
+            ("--view modules", "text,json,svg,html"),
+            ("--view modules --out x", "text,json,svg,html"),
+            ("--fold --format text,json", "text,json"),
+        )
+        for silent in ("--json", "--quiet")
     ),
     ("inspect-grad --expr x*y --at x=1", 2, "--at y=2 in mnist inspect-grad"),
     ("inspect-grad --expr x*2 --at x=1 --const x=3", 2, "x has two values\n"),
@@ -131,7 +153,14 @@ REFUSED = [
             2,
             f"--compare of two dumps and {option.split()[0]} contradict each other",
         )
-        for option in ("--no-deterministic", "--eval", "--device cpu", "--batch-size 4", "--seed 3")
+        for option in (
+            "--no-deterministic",
+            "--eval",
+            "--device cpu",
+            "--batch-size 4",
+            "--seed 3",
+            "--runs x",
+        )
     ),
     # mnist data
     ("data fetch cifar", 2, "cifar"),
@@ -158,6 +187,9 @@ REFUSED = [
     ("bench --inference --scaling", 2, "--inference and --scaling contradict"),
     ("bench --target 0.9 --scaling", 2, "--target and --scaling contradict"),
     ("bench --target 0.9 --inference", 2, "--target and --inference contradict"),
+    ("bench --set seed=3", 2, "--set seed and mnist bench contradict each other"),
+    ("bench --inference --set lr=1", 2, "--inference and --set lr contradict each other"),
+    ("bench --scaling --set max_steps=1", 2, "--scaling and --set max_steps contradict"),
     ("bench --factors images", 2, "--factors has no effect without --scaling"),
     ("bench --scaling --factors images,depth", 2, "--factors: unknown value 'depth'"),
     ("bench --scaling --factors ,", 2, "--factors: unknown value ''"),
