@@ -31,14 +31,31 @@ class Termination(KeyboardInterrupt):
 
 
 def hear_endings() -> None:
-    """From now on, raise :class:`Termination` on each signal of ENDINGS that is not ignored."""
+    """From now on, raise :class:`Termination` on each signal of ENDINGS that is not ignored.
 
-    def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Termination
+    Where Python ignores exceptions, as in a callback of an import, it is raised soon afterwards.
+    So is the KeyboardInterrupt of Ctrl-C.
+    """
 
+    def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+        raise Termination(number)
+
+    sys.unraisablehook = _send_again
     for number in ENDINGS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, terminate)
+
+
+def _send_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Send a signal again if its exception is ignored; report other exceptions as Python does."""
+    error = ignored.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+    number = error.args[0] if isinstance(error, Termination) else signal.SIGINT
+    later = threading.Timer(0.05, signal.raise_signal, [number])
+    later.daemon = True
+    later.start()
 
 
 def leave() -> None:

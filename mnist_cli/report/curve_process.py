@@ -11,6 +11,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ from mnist_cli.runs.history import read_metrics
 
 MODULE = "mnist_cli.report.curve_process"
 
+PATIENCE = 60.0
+"""Seconds that drawing may take before this process draws; on an idle machine it takes one."""
+
 
 class CurveProcess:
     """A process that waits for a run to draw. It ends with this object, such as after Ctrl-C."""
@@ -36,6 +40,8 @@ class CurveProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self._limit = threading.Timer(PATIENCE, self._process.kill)
+        self._limit.daemon = True
         weakref.finalize(self, _end, self._process)
 
     def ask(
@@ -58,6 +64,7 @@ class CurveProcess:
         }
         stdin = self._process.stdin
         assert stdin is not None
+        self._limit.start()
         with contextlib.suppress(OSError):  # it has ended
             stdin.write(json.dumps(request).encode())
             stdin.close()
@@ -69,6 +76,7 @@ class CurveProcess:
             self._process.kill()
         with self._process as process:  # closes the pipe, and waits
             pass
+        self._limit.cancel()
         return process.returncode == 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -73,6 +75,24 @@ def test_a_signal_ends_a_wait_and_only_that() -> None:
         signal.raise_signal(signal.SIGTERM)  # outside of a wait it raises nothing
         with pytest.raises(StoppedWaiting), stop.waiting():
             pytest.fail("a wait began after the signal")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_in_a_callback_that_ignores_exceptions_is_not_lost(name: str) -> None:
+    code = f"""
+import signal, time, weakref
+from mnist_cli.base.signals import hear_endings
+hear_endings()
+try:
+    reference = weakref.ref(held := set(), lambda _: signal.raise_signal(signal.{name}))
+    del held
+    time.sleep(20)
+except KeyboardInterrupt as stop:
+    print(*stop.args)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    number = [] if name == "SIGINT" else [str(int(signal.SIGTERM))]
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, number, "")
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:

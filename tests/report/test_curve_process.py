@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,17 @@ def test_it_draws_what_this_process_would_draw(run: RunDirectory, tmp_path: Path
     assert Image.open(run.curves).tobytes() == Image.open(here).tobytes()
 
 
-def test_it_says_that_it_could_not_draw(tmp_path: Path) -> None:
+def test_it_says_that_it_could_not_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not drawn(CurveProcess(), tmp_path / "no run")
     assert not CurveProcess().has_drawn()  # it was not asked
     ended = CurveProcess()
     ended._process.kill()
     ended._process.wait()
     assert not drawn(ended, tmp_path)
+    monkeypatch.setattr(curve_process, "PATIENCE", 0.1)
+    endless = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(curve_process, "again", lambda **_: endless)
+    assert not drawn(CurveProcess(), tmp_path)
 
 
 def test_it_ends_when_its_parent_has_nothing_to_draw() -> None:
