@@ -25,6 +25,16 @@ _ONE_AT_A_TIME = threading.RLock()
 """Runs draw from torch's global generators, so two threads would change each other's numbers."""
 
 
+def _free_in_forks() -> None:
+    """Free the lock in a fork, where a thread that holds it does not exist."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_in_forks)
+
+
 def briefly(function: Callable[P, T]) -> Callable[P, T]:
     """Raise expected errors without this program's own frames, which would fill a notebook."""
 

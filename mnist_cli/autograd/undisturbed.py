@@ -8,6 +8,7 @@ does. An inspection changes none of them.
 from __future__ import annotations
 
 import gc
+import os
 import random
 import sys
 import threading
@@ -93,6 +94,16 @@ def _same_host() -> Iterator[None]:
 
 _ONE_AT_A_TIME = threading.RLock()
 """The leaves' ``.grad`` is the scratch of a pass, and its hooks are on shared nodes."""
+
+
+def _free_in_forks() -> None:
+    """Free the lock in a fork, where a thread that holds it does not exist."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_in_forks)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from typing import IO
 
 from mnist_cli.errors import OutputError
 
-_TEMPORARY = re.compile(r"^\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.tmp$")
+_TEMPORARY = re.compile(r"^\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.tmp$")
 
 _PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Seconds between attempts to replace a file that another program has open, on Windows."""
@@ -107,9 +107,13 @@ def explain_os_error(
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the name ``path`` when the block ends without an error.
 
+    Removes what killed writers of ``path`` have left.
+
     Raises:
         OSError: it cannot be written. No temporary file is left.
     """
+    with contextlib.suppress(OSError):
+        clear_stale(path.parent, of=path.name)
     temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
@@ -211,17 +215,18 @@ def host_name() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:64] or "-"
 
 
-def clear_stale(folder: Path, *, alone: bool = False) -> None:
+def clear_stale(folder: Path, *, of: str = "", alone: bool = False) -> None:
     """Remove the temporary files in ``folder`` whose writers, on this machine, have ended.
 
     Args:
         folder: where to look.
+        of: the name of the file that they stand for; empty is any.
         alone: this process holds a lock that every writer in the folder needs. All other writers
             of this machine are then dead, even if the system still lists one as a zombie.
     """
     for path in folder.iterdir():
         match = _TEMPORARY.match(path.name)
-        if match and match["host"] == host_name():
+        if match and match["host"] == host_name() and of in ("", match["name"]):
             pid = int(match["pid"])
             if pid != os.getpid() if alone else not alive(pid):
                 with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,38 @@ def test_a_fork_of_a_process_that_has_computed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with surroundings.undisturbed():
         pass
+
+
+@needs_posix
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, about threads and forks
+@pytest.mark.parametrize("library", [False, True])
+def test_a_fork_while_another_thread_computes(
+    library: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_cli.api.surroundings import undisturbed
+    from mnist_cli.autograd.undisturbed import set_aside
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    begun, forked = threading.Event(), threading.Event()
+
+    def compute() -> AbstractContextManager[None]:
+        return set_aside([]) if library else undisturbed()
+
+    def hold() -> None:
+        with compute():
+            begun.set()
+            forked.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    if (child := os.fork()) == 0:
+        signal.alarm(20)
+        with compute():
+            os._exit(0)
+    forked.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @needs_posix

@@ -212,6 +212,11 @@ def test_temporaries_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_pa
     left_by(tmp_path, dead.pid)
     clear_stale(tmp_path)
     assert entries(tmp_path) == sorted(kept)
+    left = left_by(tmp_path, dead.pid)
+    atomic_write(tmp_path / "last", b"")  # removes only what stands for the same file
+    assert left in entries(tmp_path)
+    atomic_write(tmp_path / "last.pt", b"")  # under this process's own temporary name
+    assert entries(tmp_path) == sorted(["last", *kept[1:]])
 
 
 @needs_posix
