@@ -64,7 +64,11 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import random
+
+    drawn = random.getstate()
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    random.setstate(drawn)  # rich draws a number when it is imported
     globals()[name] = value
     return value
 

@@ -34,6 +34,15 @@ def test_the_import_loads_only_the_version_and_offers_the_names() -> None:
     assert heavy == []
 
 
+def test_the_first_use_draws_no_random_number() -> None:
+    script = (
+        "import random, mnist_cli; before = random.getstate();"
+        "[getattr(mnist_cli, name) for name in mnist_cli.__all__];"
+        "assert random.getstate() == before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=SOURCE.parent.parent)
+
+
 @pytest.mark.parametrize("name", mnist.__all__)
 def test_every_name_is_there_and_documented(name: str) -> None:
     assert getattr(mnist, name).__doc__
