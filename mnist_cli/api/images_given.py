@@ -119,8 +119,17 @@ def _of_one(one: Any, source: str, *, segment: bool, whole: bool) -> list[Given]
         return _of_picture(one, source, segment=segment, whole=whole)
     if not _is_array(one):
         raise _no_image(one)
+    _refuse_segment(segment, "image of an array")
     forms = forms_of(one, source)
     return [Given(source if len(forms) == 1 else f"{source}[{n}]", f) for n, f in enumerate(forms)]
+
+
+def _refuse_segment(segment: bool, of: str) -> None:
+    if segment:
+        raise UsageError(
+            f"segment finds digits in pictures, but each {of} is one digit",
+            "Omit it, or give a path or a PIL picture.",
+        )
 
 
 # --- pictures: prepared as mnist predict does
@@ -136,6 +145,7 @@ def _of_path(path: str, *, segment: bool, whole: bool) -> list[Given]:
         [path], lambda _picture, run: f"The images come first: predict(images, {str(run)!r})."
     )
     if holds_rows(path):
+        _refuse_segment(segment, f"row of {path}")
         return _of_rows(path)
     results = prepare([path], segment=segment, as_it_is=whole)
     failures = [one.error for one in results if isinstance(one, Failure)]

@@ -146,6 +146,9 @@ def test_rows_of_a_data_file(run: Run) -> None:
     rows = images().reshape(8, 784)
     header = ",".join(f"pixel{n}" for n in range(784))
     np.savetxt("test.csv", rows, fmt="%d", delimiter=",", header=header, comments="")
+    for one in ("test.csv", rows.reshape(8, 28, 28)):
+        with pytest.raises(errors.UsageError, match=r"segment finds digits in pictures, but each"):
+            mnist.predict(one, run, segment=True)
     found = mnist.predict("test.csv", run)
     expected = mnist.predict(images(), run)
     assert [one.probabilities for one in found] == [one.probabilities for one in expected]
