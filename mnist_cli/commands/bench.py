@@ -42,6 +42,8 @@ RULES = (
         "The runs of a recipe have the seeds 0, 1, 2 and so on; omit it.",
     ),
     Needs(("factors",), ("scaling",)),
+    Excludes(("--factors threads",), ("threads",), "The factor takes the place of --threads."),
+    Excludes(("--factors batch",), ("batch_size",), "The factor takes the place of batch_size."),
     Needs(("dark",), ("out",)),
 )
 
@@ -77,7 +79,9 @@ def bench(
     batch size, width and number of threads, each in a separate process. On two cores it takes one
     to two minutes.
     """
-    contradictions.refuse(context, RULES, **{"mnist bench": True})
+    contradictions.refuse(
+        context, RULES, **{"mnist bench": True, f"--factors {factors}".lower(): True}
+    )
     flagged = {"model": model, "dataset": dataset, "device": device, "threads": threads}
     from mnist_cli.base.cores import excess_threads, load_warning
     from mnist_cli.benchmark.inference import InferenceBenchmark

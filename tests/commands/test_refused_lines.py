@@ -192,6 +192,11 @@ REFUSED = [
     ("bench --scaling --set max_steps=1", 2, "--scaling and --set max_steps contradict"),
     ("bench --factors images", 2, "--factors has no effect without --scaling"),
     ("bench --scaling --factors images,depth", 2, "--factors: unknown value 'depth'"),
+    (
+        "bench --scaling --factors Threads --threads 2",
+        2,
+        "--factors threads and --threads contradict",
+    ),
     ("bench --scaling --factors ,", 2, "--factors: unknown value ''"),
     ("bench --scaling fast:1 smoke:1", 2, "--scaling takes one recipe"),
     ("bench --scaling notebook:1", 2, "other factors: images, batch, threads"),
