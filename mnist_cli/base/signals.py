@@ -30,6 +30,11 @@ class Termination(KeyboardInterrupt):
     """One of ENDINGS where nothing needs to be saved: unwinds as Ctrl-C does, past any `except`."""
 
 
+heard: list[int] = []
+"""The signals that have raised an exception. Some C code raises another one in its place, as pydantic
+does while it builds a class."""
+
+
 def hear_endings() -> None:
     """From now on, raise :class:`Termination` on each signal of ENDINGS that is not ignored.
 
@@ -38,9 +43,16 @@ def hear_endings() -> None:
     """
 
     def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+        heard.append(number)
         raise Termination(number)
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
     sys.unraisablehook = _send_again
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     for number in ENDINGS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, terminate)

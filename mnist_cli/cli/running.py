@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -19,7 +20,13 @@ from typing import NoReturn, TextIO
 import typer
 
 from mnist_cli.base.process import OWN_THREAD, abandon_stdout, end
-from mnist_cli.base.signals import HeldImport, Termination, end_on_signals, ignore_signals
+from mnist_cli.base.signals import (
+    HeldImport,
+    Termination,
+    end_on_signals,
+    heard,
+    ignore_signals,
+)
 from mnist_cli.cli.app import needed
 from mnist_cli.cli.typer_errors import refuse_empty, translated
 from mnist_cli.errors import Caution, Interrupted, MnistError, OwnCodeError, Terminated, UsageError
@@ -90,10 +97,8 @@ def run(arguments: list[str]) -> int:
     """
     try:
         return _invoke(spelled_out(arguments))
-    except Termination:
-        return _report(Terminated("terminated"), arguments)
-    except KeyboardInterrupt:
-        return _report(Interrupted("interrupted"), arguments)
+    except KeyboardInterrupt as stop:
+        return _report(_stopped(terminated=isinstance(stop, Termination)), arguments)
     except (Exception, SystemExit) as error:
         from mnist_cli.networks.source import blamed
         from mnist_cli.training.expected_errors import expected
@@ -102,7 +107,13 @@ def run(arguments: list[str]) -> int:
         if (unnamed or isinstance(error, SystemExit)) and not blamed(error):
             raise
         known = expected(error)
+        if known is None and heard:
+            known = _stopped(terminated=heard[-1] != signal.SIGINT)
         return _report(known, arguments) if known else _report_bug(error, arguments)
+
+
+def _stopped(*, terminated: bool) -> MnistError:
+    return Terminated("terminated") if terminated else Interrupted("interrupted")
 
 
 def _invoke(arguments: list[str]) -> int:

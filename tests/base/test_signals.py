@@ -81,18 +81,18 @@ def test_a_signal_ends_a_wait_and_only_that() -> None:
 def test_a_signal_in_a_callback_that_ignores_exceptions_is_not_lost(name: str) -> None:
     code = f"""
 import signal, time, weakref
-from mnist_cli.base.signals import hear_endings
+from mnist_cli.base.signals import heard, hear_endings
 hear_endings()
 try:
     reference = weakref.ref(held := set(), lambda _: signal.raise_signal(signal.{name}))
     del held
     time.sleep(20)
 except KeyboardInterrupt as stop:
-    print(*stop.args)
+    print(*stop.args, heard == 2 * [signal.{name}])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     number = [] if name == "SIGINT" else [str(int(signal.SIGTERM))]
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, number, "")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [*number, "True"], "")
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:

@@ -14,6 +14,7 @@ from own_files import network_file
 from program import TINY, Run, finish, one_thread, start, start_held, wait_until
 
 from mnist_cli.checkpoints import checkpoint as checkpoints
+from mnist_cli.cli import running
 from mnist_cli.errors import OutputError
 from mnist_cli.runs.directory import RunDirectory
 
@@ -102,6 +103,28 @@ def test_a_signal_during_the_first_imports(
     ended = finish(start("doctor", "--json", cwd=tmp_path, environment=environment))
     assert (ended.code, ended.err) == (code, f"{kind}\n")
     assert ended.document == {"error": {"code": code, "kind": kind, "message": kind}}
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "kind"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGHUP, 143, "terminated")],
+)
+def test_a_signal_that_becomes_another_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    code: int,
+    kind: str,
+) -> None:
+    """As of pydantic, while it builds the configuration's class."""
+
+    def invoke(_arguments: list[str]) -> int:
+        raise ValueError("Error building the validator: Termination: 1")
+
+    monkeypatch.setattr(running, "_invoke", invoke)
+    monkeypatch.setattr(running, "heard", [number])
+    assert running.run(["doctor"]) == code
+    assert capsys.readouterr().err == f"{kind}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
