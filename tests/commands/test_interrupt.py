@@ -107,7 +107,7 @@ def test_a_signal_during_the_first_imports(
 
 @pytest.mark.parametrize(
     ("number", "code", "kind"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGHUP, 143, "terminated")],
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_a_signal_that_becomes_another_error(
     monkeypatch: pytest.MonkeyPatch,
@@ -119,7 +119,7 @@ def test_a_signal_that_becomes_another_error(
     """As of pydantic, while it builds the configuration's class."""
 
     def invoke(_arguments: list[str]) -> int:
-        raise ValueError("Error building the validator: Termination: 1")
+        raise ValueError("Error building the validator: Termination: 15")
 
     monkeypatch.setattr(running, "_invoke", invoke)
     monkeypatch.setattr(running, "heard", [number])
