@@ -107,13 +107,11 @@ def explain_os_error(
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the name ``path`` when the block ends without an error.
 
-    Removes what killed writers of ``path`` have left.
-
     Raises:
         OSError: it cannot be written. No temporary file is left.
     """
     with contextlib.suppress(OSError):
-        clear_stale(path.parent, of=path.name)
+        clear_stale(path.parent, of=path.name)  # what killed writers have left
     temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
@@ -235,8 +233,6 @@ def clear_stale(folder: Path, *, of: str = "", alone: bool = False) -> None:
 
 def alive(pid: int) -> bool:
     """Whether a process of this machine, of any user, is running."""
-    if pid == os.getpid():
-        return True
     try:
         if sys.platform == "win32":
             return _runs_on_windows(pid)
