@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 
 SEVERAL = "several processes"
+NO_KEYS = (
+    *("data_dir", "nproc", "rank_timeout", "name"),
+    *("logger", "tensorboard", "dump_grad", "dark"),
+)
+"""Options of a run that no key of the configuration holds, so --print-config does not print them."""
 RULES = (
     Excludes(("dry_run",), ("resume",)),
     Excludes(
@@ -54,12 +59,8 @@ RULES = (
     ),
     Excludes(
         ("print_config",),
-        (
-            *("resume", "dry_run", "verify_resume", "find_lr", "seeds", "nproc", "data_dir"),
-            *("name", "logger", "tensorboard", "dump_grad", "dark"),
-        ),
-        "--print-config trains nothing, and prints keys of the configuration only; omit the other "
-        "option.",
+        ("resume", "dry_run", "verify_resume", "find_lr", "seeds"),
+        "--print-config trains nothing; a run's configuration is in its config.toml.",
     ),
     Excludes(
         ("name",),
@@ -126,7 +127,13 @@ def train(
     set, held out from the training set, chooses best.pt. The test set is read once, at the end.
     """
     if print_config:
-        contradictions.refuse(context, RULES)
+        given = contradictions.refuse(context, RULES, **{SEVERAL: True})
+        if unused := [
+            contradictions.spelled(context, one, given) for one in NO_KEYS if one in given
+        ]:
+            from mnist_cli.report.console import warn
+
+            warn(f"{', '.join(unused)}: not part of the configuration")
         typed = recipe_layers.typed_layers(assignments, chosen)
         config_show.print_config(config, typed, runs, as_json=as_json)
         return

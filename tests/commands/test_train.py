@@ -65,6 +65,17 @@ def test_flags_win_over_set_and_set_over_the_file(run: Run) -> None:
     assert (config["batch_size"], config["lr"]) == (48, 0.5)
 
 
+def test_the_configuration_is_printed_without_the_options_of_a_run(
+    run: Run, tmp_path: Path
+) -> None:
+    asked = ("train", "--config", "smoke", "--print-config", "--lr", 0.5)
+    outcome = run(*asked, "--name", "x", "--dark", "--rank-timeout", 9)
+    assert tomllib.loads(outcome.out)["lr"] == 0.5
+    assert "--rank-timeout, --name, --dark: not part of the configuration" in outcome.err
+    assert "not part" not in run(*asked).err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_keeps_nothing(run: Run, tmp_path: Path) -> None:
     outcome = run("train", "--config", "smoke", "--dry-run", "--json", "--batch-size", 5000)
     assert outcome.code == 0
