@@ -41,7 +41,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_objects() -> None:
-    """A recording searches all objects for tensors; pytest, torch and other tests leave a million."""
+    """Hide the million objects of pytest, torch and earlier tests: a recording searches all for tensors."""
     gc.collect()
     gc.freeze()
 

@@ -72,7 +72,7 @@ SPARED = (
         )
     ),
 )
-"""What of these is about messages, signals and processes, and takes long: other rows run it."""
+"""Slow tests of messages, signals and processes among these: only other rows run them."""
 
 PROCESSES = (
     *("tests/data/test_workers.py", "tests/devices/test_allocator.py"),

@@ -34,7 +34,7 @@ def test_the_import_loads_only_the_version_and_offers_the_names() -> None:
     assert heavy == []
 
 
-def test_the_first_use_draws_no_random_number() -> None:
+def test_the_first_use_leaves_the_random_state() -> None:
     script = (
         "import random, mnist_cli; before = random.getstate();"
         "[getattr(mnist_cli, name) for name in mnist_cli.__all__];"

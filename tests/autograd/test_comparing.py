@@ -89,7 +89,7 @@ def test_casts_of_another_precision_do_not_disturb_the_alignment() -> None:
 def test_loops_are_aligned_in_linear_time(
     monkeypatch: pytest.MonkeyPatch, steps: int, act: Any, matched: int, given: int
 ) -> None:
-    """The matcher is cubic in repeated names: it gets neither shared ends nor whole loops."""
+    """difflib takes cubic time for repeated names, so it gets neither shared ends nor whole loops."""
     matcher, sizes = difflib.SequenceMatcher, []
 
     def counting(*given: Any, **options: Any) -> Any:
@@ -111,7 +111,7 @@ def test_loops_are_aligned_in_linear_time(
     assert sum(sizes) <= given
 
 
-def test_a_long_stretch_of_one_graph_is_passed_over() -> None:
+def test_a_long_stretch_of_one_graph_alone_is_skipped() -> None:
     keys = list("abcdefgh")
     others = [*"abcd", *["x"] * 2 * aligning.WINDOW, *"efhg"]
     paired = [keys[i] for i, j in aligning.aligned(keys, others) if keys[i] == others[j]]

@@ -207,7 +207,7 @@ def test_a_float64_tensor_whose_squares_underflow_or_overflow(scale: float) -> N
 
 
 @pytest.mark.parametrize("last", [3.0, math.inf, math.nan])
-def test_a_long_row_has_the_figures_of_all_its_parts(
+def test_a_long_row_computed_in_parts_has_exact_figures(
     last: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stats_module, "PENDING_ENTRIES", 100_000)

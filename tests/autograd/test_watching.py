@@ -319,7 +319,7 @@ def test_the_first_bad_pass_is_named(step: Step, kind: str, each: int, at: int, 
 
 
 class Masked(nn.Linear):
-    """Attends to half of its outputs; those that it scales may overflow, or all may be masked."""
+    """Masks the first outputs, all or some, and scales inputs until they may overflow."""
 
     def __init__(self, scale: float, masked: int) -> None:
         super().__init__(4, 4)
@@ -331,7 +331,7 @@ class Masked(nn.Linear):
 
 
 @pytest.mark.parametrize(("scale", "masked", "node"), [(100, 2, "Exp"), (1, 4, "Softmax")])
-def test_infinity_is_named_where_it_is_made_unless_a_mask_has_it(
+def test_the_operation_that_makes_an_infinity_is_named_unless_it_is_a_mask(
     scale: float, masked: int, node: str
 ) -> None:
     model, x = Masked(scale, masked), torch.ones(2, 4, requires_grad=True)

@@ -73,7 +73,9 @@ def test_steps_read_no_test_set(order: dict[str, Any], monkeypatch: pytest.Monke
     worker.steps(order)
 
 
-def test_images_of_an_epoch_that_a_limit_ends_are_those_trained_on(order: dict[str, Any]) -> None:
+def test_an_epoch_that_a_limit_ends_counts_only_the_images_trained_on(
+    order: dict[str, Any],
+) -> None:
     order["settings"] |= {"max_steps": 6}  # of 4 steps in each epoch
     assert worker.train({**order, "target": 0})["images"] == 100 + 2 * 32
 

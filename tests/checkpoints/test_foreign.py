@@ -338,7 +338,9 @@ def test_an_unknown_network_lists_what_was_found() -> None:
         ("fc1.parametrizations.weight.original0", "remove_parametrizations(layer, 'weight')"),
     ],
 )
-def test_weights_in_several_tensors_have_a_hint(name: str, call: str, model: str | None) -> None:
+def test_the_hint_for_weights_computed_from_several_tensors(
+    name: str, call: str, model: str | None
+) -> None:
     assert call in refused({"model": {**SIMPLE, name: torch.ones(1)}}, model).hint
     assert "several tensors" not in refused({"model": {"fc1.bias": torch.ones(1)}}, model).hint
 

@@ -242,7 +242,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
 
 
 def spoilt(change: Any) -> Any:
-    """program.load, except that every answer is changed on its way."""
+    """program.load, with every answer changed."""
     load = program.load
 
     def wrong(*arguments: Any) -> Answer:

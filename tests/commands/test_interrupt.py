@@ -109,14 +109,14 @@ def test_a_signal_during_the_first_imports(
     ("number", "code", "kind"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_signal_that_becomes_another_error(
+def test_a_signal_that_c_code_turns_into_another_error(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     number: int,
     code: int,
     kind: str,
 ) -> None:
-    """As of pydantic, while it builds the configuration's class."""
+    """As pydantic does while it builds the configuration's class."""
 
     def invoke(_arguments: list[str]) -> int:
         raise ValueError("Error building the validator: Termination: 15")

@@ -327,7 +327,7 @@ def test_a_split_that_cannot_be_read_is_not_passed_over(tmp_path: Path, split: s
 
 @needs_posix
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path, split: str) -> None:
+def test_a_broken_link_is_refused_not_ignored(tmp_path: Path, split: str) -> None:
     for one in ("train", "test"):
         picture_folder(tmp_path / "pictures" / one, 2)
     for root, name in (
