@@ -128,7 +128,7 @@ def _refuse_segment(segment: bool, of: str) -> None:
     if segment:
         raise UsageError(
             f"segment finds digits in pictures, but each {of} is one digit",
-            "Omit it, or give a path or a PIL picture.",
+            "Omit segment, or give the path of a picture or a PIL picture.",
         )
 
 

@@ -26,7 +26,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 def _free_in_forks() -> None:
-    """Free the lock in a fork, where a thread that holds it does not exist."""
+    """Replace the lock in a forked process: the thread that holds it does not exist there."""
     global _ONE_AT_A_TIME
     _ONE_AT_A_TIME = threading.RLock()
 

@@ -39,8 +39,8 @@ ADVICE: Mapping[str, str] = {
     "zero-gradient": (
         "Look between it and the loss for a dead ReLU, a saturated clamp or softmax, round() or "
         "sign(), a product with zero, a margin that the loss has reached, a softmax over one entry, "
-        "or so many layers or steps that it underflows. A layer whose weights start at zero passes "
-        "a gradient after the first step."
+        "or so many layers or steps that the gradient underflows. A layer whose weights start at "
+        "zero passes a gradient after the first step."
     ),
     "overwritten": (
         "Use an operation that makes a new tensor, such as y = y + 1 instead of y += 1, or change "
@@ -57,7 +57,7 @@ ADVICE: Mapping[str, str] = {
 PARAMETER = "Parameter"
 """Stands for a parameter in place of an operation."""
 DATA = "Data"
-"""Stands for what has no node, in place of an operation."""
+"""Stands for a value without a node, such as an input, in place of an operation."""
 FOLLOWS = "It follows from the forward pass: look there first."
 """About the backward pass, if the forward pass is not finite."""
 
@@ -79,7 +79,7 @@ NOT_FINITE: Mapping[str, str] = {
         "values: clamp(min=1e-8) before it. With a large exponent, large values overflow."
     ),
     "Acos|Asin|Atanh|Acosh|Erfinv": (
-        "Its slope is infinite at −1 and 1: clamp to a little less, or to a little more for acosh."
+        "Its slope is infinite at −1 and 1: clamp to slightly inside, or above 1 for acosh."
     ),
     "Logit": "Its slope is infinite at 0 and 1: set eps, such as 1e-6.",
     "(Std|Var)(Mean)?": (
@@ -105,7 +105,7 @@ NOT_FINITE: Mapping[str, str] = {
         "the gradients and the learning rate of that step."
     ),
     DATA: (
-        "Look at the inputs, the targets and whatever is computed without gradients, for example "
+        "Check the inputs, the targets and whatever is computed without gradients, for example "
         "for missing values or a division by a standard deviation of zero."
     ),
     "Where|MaskedFill": (

@@ -1,6 +1,6 @@
-"""Which places of two sequences belong together, in time linear in their lengths.
+"""Aligns two sequences of keys, in time linear in their lengths.
 
-Knows keys that can be compared, not what they stand for.
+Knows only whether keys are equal, not what they stand for.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
 WINDOW = 300
-"""Keys that are matched together: the matcher takes cubic time if every key is repeated."""
+"""Number of keys that difflib gets at once: it takes cubic time if every key is repeated."""
 
 Places = tuple[int, int]
+"""A place in the first sequence, and one in the second."""
 
 
 def aligned(keys: Sequence[Hashable], others: Sequence[Hashable]) -> Iterator[Places]:
@@ -47,8 +48,10 @@ def _once_in_both(keys: Sequence[Hashable], others: Sequence[Hashable]) -> list[
     counts, other_counts = Counter(keys), Counter(others)
     where = {key: place for place, key in enumerate(others) if other_counts[key] == 1}
     pairs = [(i, where[k]) for i, k in enumerate(keys) if counts[k] == 1 and k in where]
-    ends: list[int] = []  # by length, the least last place of an increasing sequence
-    chains: list[tuple[Places, int]] = []  # each pair with its sequence's length
+    # By length - 1: the lowest place in others that can end an increasing sequence.
+    ends: list[int] = []
+    # Each pair, with the length - 1 of the longest sequence that it ends.
+    chains: list[tuple[Places, int]] = []
     for pair in pairs:
         length = bisect_left(ends, pair[1])
         ends[length : length + 1] = [pair[1]]
@@ -63,7 +66,11 @@ def _once_in_both(keys: Sequence[Hashable], others: Sequence[Hashable]) -> list[
 
 
 def _in_windows(keys: Sequence[Hashable], others: Sequence[Hashable]) -> Iterator[Places]:
-    """Pairs of a stretch: of each window but the last, the first half of them is certain."""
+    """Pairs of a stretch, window by window.
+
+    Keys after a window could change its last pairs, so each window but the last keeps only the
+    first half.
+    """
     a = b = 0
     while a < len(keys) and b < len(others):
         window, other = keys[a : a + WINDOW], others[b : b + WINDOW]

@@ -218,7 +218,7 @@ class _Made:
         operation: its name, as ``aten.log``.
         sequence: the sequence number of its node.
         has_node: whether it has a node: an input requires a gradient.
-        given: which of NaN and infinity its inputs have.
+        given: which of NaN and infinity its inputs contain.
     """
 
     operation: str
@@ -259,7 +259,7 @@ def _names_infinity(given: Any) -> bool:
 
 
 def _kinds(value: object) -> set[str]:
-    """Which of NaN and infinity the tensors in a value have."""
+    """Which of ``NaN`` and ``infinity`` the tensors in a value contain."""
     kinds: set[str] = set()
     for one in tensors_in(value):
         if not (one.is_floating_point() or one.is_complex()) or without_values(one):
@@ -287,7 +287,7 @@ def _walked(
 def _sentences(
     made: Mapping[str, _Made], walked: Walk, modules: ModuleTrace
 ) -> Iterator[Diagnosis]:
-    """What made the first NaN and the first infinity of a forward pass, the cause first."""
+    """What made the first NaN and the first infinity of a forward pass; the cause comes first."""
     numbers = {sequence_number(node): number for number, node in enumerate(walked.nodes)}
     kinds = [kind for kind in ("NaN", "infinity") if kind in made]
     if len(kinds) == 2 and made["NaN"].given == {"infinity"} and not made["infinity"].given:

@@ -168,7 +168,7 @@ def _figures(rows: Tensor) -> Tensor:
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """:func:`_figures` (1, 8) of a long row in parts (N,): all at once would need its memory 5 times."""
+    """:func:`_figures` (1, 8) of a long row, from its parts (N,): at once, it needs 5 times its memory."""
     table = torch.cat([_figures(part[None]) for part in parts])
     norm, mean, deviation, least, largest = table[:, :5].unbind(1)
     sizes = torch.tensor([len(part) for part in parts], dtype=table.dtype, device=table.device)
@@ -188,10 +188,10 @@ def _norms(values: Tensor) -> Tensor:
 
 
 def _exact_norms(values: Tensor) -> Tensor:
-    """:func:`_norms` of rows (K, N) whose squares may leave float64's range; on a CPU only."""
+    """:func:`_norms` of float64 rows (K, N); on a CPU right even if squares underflow or overflow."""
     norm = _norms(values)
     odd = (norm < 1e-146) | norm.isinf()
-    if norm.device.type == "cpu" and bool(odd.any()):  # else this would wait
+    if norm.device.type == "cpu" and bool(odd.any()):  # elsewhere it would wait
         rows = values[odd]
         scale = rows.abs().amax(dim=1)
         scale.masked_fill_((scale == 0) | scale.isinf(), 1.0)

@@ -97,7 +97,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 def _free_in_forks() -> None:
-    """Free the lock in a fork, where a thread that holds it does not exist."""
+    """Replace the lock in a forked process: the thread that holds it does not exist there."""
     global _ONE_AT_A_TIME
     _ONE_AT_A_TIME = threading.RLock()
 
@@ -205,7 +205,7 @@ class Unnamed:
 
 @contextmanager
 def _same_ctx(functions: Sequence[Node]) -> Iterator[None]:
-    """Restore the attributes of Functions' nodes, and the contents of the containers in them."""
+    """Restore the attributes of Functions' nodes, and what containers in them hold."""
     changing = _containers(map(vars, functions))
     before = [copy(one) for one in changing]
     try:
@@ -220,7 +220,7 @@ _CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
-    """The containers that can change, among values and within each other."""
+    """The mutable containers among ``values``, and those inside them at any depth."""
     found: dict[int, Any] = {}
     queue = list(values)
     while queue:

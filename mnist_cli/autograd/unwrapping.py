@@ -56,7 +56,7 @@ def together(model: Any) -> Any:
 
 
 def nameless(names: Any, reached: Container[str | None]) -> Iterator[str]:
-    """A note about named tensors, of any shape, that can have no gradient in a graph.
+    """A note about named tensors, of any shape, that are ignored: a graph has no gradient for them.
 
     Args:
         names: what names the leaves.
@@ -71,7 +71,7 @@ def nameless(names: Any, reached: Container[str | None]) -> Iterator[str]:
     ]
     if lost:
         yield (
-            f"Not leaves that require a gradient, so their names are unused: {listed(lost)}. "
+            f"Ignored, since they are not leaves that require a gradient: {listed(lost)}. "
             "For parameters, give the model: state_dict() holds detached tensors."
         )
 

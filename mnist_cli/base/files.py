@@ -71,7 +71,7 @@ def is_there(path: Path) -> bool:
 
 
 def absence(path: Path) -> str:
-    """In words, why :func:`is_there` found nothing: a link may lead to a missing file."""
+    """The predicate of a message about a missing path: it does not exist, or links to no file."""
     try:
         target = path.readlink()
     except (OSError, ValueError):
@@ -218,7 +218,7 @@ def clear_stale(folder: Path, *, of: str = "", alone: bool = False) -> None:
 
     Args:
         folder: where to look.
-        of: the name of the file that they stand for; empty is any.
+        of: the name of the file that they were to replace; empty for any file.
         alone: this process holds a lock that every writer in the folder needs. All other writers
             of this machine are then dead, even if the system still lists one as a zombie.
     """

@@ -31,15 +31,17 @@ class Termination(KeyboardInterrupt):
 
 
 heard: list[int] = []
-"""The signals that have raised an exception. Some C code raises another one in its place, as pydantic
-does while it builds a class."""
+"""The numbers of the signals that have raised an exception, oldest first.
+
+C code can replace that exception by another, as pydantic does while it builds a class.
+"""
 
 
 def hear_endings() -> None:
     """From now on, raise :class:`Termination` on each signal of ENDINGS that is not ignored.
 
-    Where Python ignores exceptions, as in a callback of an import, it is raised soon afterwards.
-    So is the KeyboardInterrupt of Ctrl-C.
+    Where Python ignores exceptions, as in a weakref's callback, it is raised again soon afterwards.
+    The same holds for the KeyboardInterrupt of Ctrl-C.
     """
 
     def terminate(number: int, _frame: FrameType | None) -> NoReturn:
@@ -59,7 +61,7 @@ def hear_endings() -> None:
 
 
 def _send_again(ignored: sys.UnraisableHookArgs) -> None:
-    """Send a signal again if its exception is ignored; report other exceptions as Python does."""
+    """Send a signal again whose exception was ignored; report other exceptions as Python does."""
     error = ignored.exc_value
     if not isinstance(error, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)

@@ -26,8 +26,7 @@ ALONE: Mapping[str, Any] = {
     "max_time": 0.0,
     "checkpoint_every": 0,
 }
-"""The settings of every training that shows how the cost grows: one pass, and nothing that ends or
-interrupts it.
+"""The settings of every training of ``--scaling``: one epoch, and nothing that ends or interrupts it.
 
 The learning rate does not change the cost, and with a small one no width or batch size diverges.
 """

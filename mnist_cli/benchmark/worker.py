@@ -66,7 +66,7 @@ class TestWatch(Observer):
         started = perf_counter()
         accuracy = session.score_test().accuracy
         self.epochs.append({"seconds": session.state.clock.seconds, "accuracy": accuracy})
-        rest = session.state.running.images  # of an epoch that a limit has ended
+        rest = session.state.running.images  # of the epoch that a limit has ended
         self.images += rest or session.loader.images
         self.seconds += perf_counter() - started
         return 0 < self.target <= accuracy

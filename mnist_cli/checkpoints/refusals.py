@@ -24,7 +24,7 @@ _PARTS = {
     "weight_u": "torch.nn.utils.remove_spectral_norm(layer)",
     "parametrizations": "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')",
 }
-"""By a part of a tensor's name: the call after which a layer has an ordinary weight again."""
+"""By a part of a tensor's name: the call that gives a layer an ordinary weight again."""
 
 
 def refusal(path: Path, contents: Contents, tensors: Tensors, model: str | None) -> CheckpointError:
@@ -128,8 +128,8 @@ def _in_parts(tensors: Tensors) -> str:
     if not calls:
         return ""
     return (
-        "Some layers compute their weight from several tensors. To save the weight itself, call "
-        f"{calls[0]} for each of them first. "
+        "Some layers compute their weight from several tensors. Before you save them, call "
+        f"{calls[0]} for each. "
     )
 
 

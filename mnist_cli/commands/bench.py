@@ -31,19 +31,25 @@ RULES = (
     Excludes(
         ("inference",),
         tuple(key for key in KEYS if key not in EVALUATED),
-        "Evaluation does not depend on it; omit it.",
+        "The speed of evaluation does not depend on this key; omit it.",
     ),
-    Excludes(
-        ("scaling",), (*ALONE, "start"), "Every training of --scaling has its own value; omit it."
-    ),
+    Excludes(("scaling",), (*ALONE, "start"), "The trainings of --scaling set this key; omit it."),
     Excludes(
         ("seed",),
         ("mnist bench",),
-        "The runs of a recipe have the seeds 0, 1, 2 and so on; omit it.",
+        "The runs of each recipe have the seeds 0, 1, 2 and so on; omit the key.",
     ),
     Needs(("factors",), ("scaling",)),
-    Excludes(("--factors threads",), ("threads",), "The factor takes the place of --threads."),
-    Excludes(("--factors batch",), ("batch_size",), "The factor takes the place of batch_size."),
+    Excludes(
+        ("--factors threads",),
+        ("threads",),
+        "The factor sets the number of threads; omit the other option.",
+    ),
+    Excludes(
+        ("--factors batch",),
+        ("batch_size",),
+        "The factor sets the batch size; omit the other option.",
+    ),
     Needs(("dark",), ("out",)),
 )
 

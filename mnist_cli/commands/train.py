@@ -91,7 +91,7 @@ RULES = (
     Needs(
         ("rank_timeout",),
         (SEVERAL,),
-        "Start them with --nproc or torchrun, or omit it.",
+        "Start several with --nproc or torchrun, or omit the option.",
     ),
 )
 

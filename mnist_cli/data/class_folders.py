@@ -213,7 +213,7 @@ def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
 
 
 def _refuse_broken_links(place: Path) -> None:
-    """Refuse a link that may be a split or a class, and leads nowhere."""
+    """Refuse a broken link that may stand for a split or a class."""
     for one in sorted(place.iterdir()):
         maybe_folder = split_of(one.name) or not one.suffix
         if maybe_folder and not one.name.startswith(".") and one.is_symlink() and not one.exists():

@@ -15,7 +15,7 @@ SOURCE = ("model", "batch", "indices", "split", "training", "dataset", "data_dir
 DUMPS = "--compare of two dumps"
 FIXED = "--expr without --grad random"
 SILENT = {"as_json": "--json", "quiet": "--quiet"}
-"""The options that print no tree; --quiet does if it is the only format."""
+"""The options that suppress the text tree; with text as the only format, --quiet prints it."""
 COMPUTE = ("device", "precision", "deterministic")
 
 PAGES = ("html", "svg")
@@ -28,7 +28,7 @@ RULES = (
     ),
     Excludes(("expr", "compare"), ("checkpoint",)),
     Excludes(("expr",), (*SOURCE, *COMPUTE, "runs")),
-    Excludes((FIXED,), ("seed",), "It draws no random numbers: omit --seed."),
+    Excludes((FIXED,), ("seed",), "Only --grad random draws random numbers; omit --seed."),
     Excludes((DUMPS,), (*SOURCE, *COMPUTE, "seed", "runs"), "Dumps are read as they are."),
     Excludes(("step",), ("as_json",)),
     Excludes(("batch",), ("indices",)),

@@ -26,7 +26,7 @@ from mnist_cli.runs.history import read_metrics
 MODULE = "mnist_cli.report.curve_process"
 
 PATIENCE = 60.0
-"""Seconds that drawing may take before this process draws; on an idle machine it takes one."""
+"""Seconds after which this process draws instead; on an idle machine, drawing takes about one."""
 
 
 class CurveProcess:
@@ -71,7 +71,7 @@ class CurveProcess:
             self._asked = True
 
     def has_drawn(self) -> bool:
-        """Wait for the curves. If they are not drawn, drawing them in this process says why."""
+        """Wait for the process; whether it has drawn. If not, drawing in this process shows the cause."""
         if not self._asked:
             self._process.kill()
         with self._process as process:  # closes the pipe, and waits

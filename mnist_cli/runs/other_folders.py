@@ -43,7 +43,9 @@ def explain_no_checkpoint(folder: Path) -> CheckpointError:
         likeliest = min(weights, key=_likeliest)
         hint = f"Name its file of weights: {shlex.quote(str(likeliest))}"
         if _SHARD.search(likeliest.name):
-            hint = f"Join its files of weights into one, and name that: {likeliest.name}, …"
+            hint = (
+                f"Join the shards of its weights into one file, and name that: {likeliest.name}, …"
+            )
     return CheckpointError(f"{folder} is not a run: it has no checkpoint", hint)
 
 

@@ -49,9 +49,9 @@ BEYOND = 0.06
 TALL = 0.2
 """The smallest height of a digit beside which all ink that reaches in from the edge is ignored."""
 WHOLE = 0.95
-"""The length of a bar along an edge, as a share of the side."""
+"""The smallest length of a frame's bar along an edge, as a share of that side."""
 APART = 0.15
-"""The smallest gap between the digit and a bar that is none of its strokes."""
+"""The smallest gap between the digit and a bar that is not one of its strokes."""
 CLOSE = 0.15
 """The largest gap between the edge and the inner part of a broken digit in a tight crop."""
 SLIM = 1.8
@@ -201,9 +201,9 @@ def _digit(pieces: list[Piece], labels: Labels) -> list[Piece]:
 
 
 def _is_bar(piece: Piece, pieces: list[Piece], labels: Labels) -> bool:
-    """Whether a piece is a bar along a whole side of the picture, and no stroke of a tight crop.
+    """Whether a piece is a frame's bar along a whole side of the picture, not a stroke.
 
-    There, a broken stroke ends close to the rest of the digit, which reaches another edge.
+    In a tight crop, a broken stroke is close to the rest of the digit, which reaches another edge.
     """
     rest = [one for one in pieces if one is not piece]
     shape, box = labels.shape, piece.box

@@ -415,7 +415,7 @@ def _masked_entropy(output: Tensor) -> Tensor:
         (lambda out: nn.MSELoss()(out, out.detach() / 0), "not-finite", "the targets"),
         (_masked_entropy, "not-finite", "zero times the logarithm of a masked entry"),
         (lambda out: out[:, :1].softmax(1).sum(), "zero-gradient", "a softmax over one entry"),
-        (lambda out: (out * 1e-30 * 1e-30).sum(), "zero-gradient", "that it underflows"),
+        (lambda out: (out * 1e-30 * 1e-30).sum(), "zero-gradient", "that the gradient underflows"),
         (lambda out: torch.tensor(out.sum(), requires_grad=True), "no-gradient", "torch.tensor()"),
     ],
 )
@@ -429,7 +429,7 @@ def test_the_advice_names_the_cause(
     assert advised in first.advice
 
 
-def test_a_note_lists_names_that_no_leaf_has() -> None:
+def test_a_note_lists_named_tensors_that_are_ignored() -> None:
     layer, x = nn.Linear(2, 2), torch.ones(2, 2, requires_grad=True)
     hidden = layer(x)
     for names, lost in [
@@ -438,10 +438,10 @@ def test_a_note_lists_names_that_no_leaf_has() -> None:
         ({**dict(layer.named_parameters()), "spare": torch.ones(1, requires_grad=True)}, ""),
     ]:
         notes = " ".join(inspect(hidden.sum(), names).notes)
-        assert (f"their names are unused: {lost}." in notes) is bool(lost)
+        assert (f"not leaves that require a gradient: {lost}." in notes) is bool(lost)
 
 
-def test_a_gradient_that_only_its_square_underflows_is_not_zero() -> None:
+def test_a_gradient_whose_square_underflows_is_not_zero() -> None:
     x = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
     report = inspect((x * 1e-200).sum(), {"x": x})
     assert report.findings == ()

@@ -268,7 +268,7 @@ def test_a_missing_run_is_reported(tmp_path: Path) -> None:
     for inner, hint in (
         ("weights.bin", "^Name a run, or the file of a checkpoint"),
         ("optimizer.pt", r"Name its file of weights: .*a-folder[/\\]optimizer\.pt"),
-        ("model-00001-of-00002.safetensors", "^Join its files of weights into one"),
+        ("model-00001-of-00002.safetensors", "^Join the shards of its weights into one file"),
         ("pytorch_model.bin", r"Name its file of weights: .*a-folder[/\\]pytorch_model\.bin"),
         ("__0_0.distcp", r"format_utils dcp_to_torch .*a-folder'? weights\.pt"),
     ):
