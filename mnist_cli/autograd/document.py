@@ -40,8 +40,8 @@ RESERVED = ("format", "version", "root", "nodes", "parameters", "replay", "unrea
 def dumps(graph: GradGraph) -> str:
     """The document as text, with one node, one parameter or one call of a module per line.
 
-    So a difference between two dumps is a line of ``diff``. Python's encoder in C does the work;
-    ``json.dumps(indent=…)`` would use the encoder in Python.
+    So ``diff`` shows each difference between two dumps as a line. Python's encoder in C does the work;
+    ``json.dumps(indent=…)`` would use the slow one in Python.
 
     Raises:
         ValueError: the graph's context uses a key of the document.
@@ -175,7 +175,7 @@ def loads(text: str) -> GradGraph:
 
     Raises:
         DataError: it is not one; the message names the place.
-        DependencyError: pydantic is not installed, which everything else does without.
+        DependencyError: pydantic is not installed; only reading a dump needs it.
     """
     data = _parsed(text)
     _check_format(data)

@@ -33,7 +33,7 @@ from mnist_cli.autograd.verdict import judge
 from mnist_cli.autograd.walking import Names, Walk, leaves_of, walk
 
 UNITS_BYTES = 2**29
-"""Bytes of gradients up to which they are held for a moment to count dead units."""
+"""Maximum number of bytes of gradients that are held for a moment to count dead units."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,10 +45,10 @@ class Report:
         walk: the graph beside its live nodes, which it keeps in memory.
         recording: the engine's gradients of every parameter; of every node with ``keep``.
         findings: the gravest first, each with its module and advice.
-        parameters: a row for each parameter that asks for a gradient.
+        parameters: a row for each parameter that requires a gradient.
         verdict: whether the replay is bit-equal; None without a replay.
         notes: sentences about how the report was made.
-        grad: the gradient of the loss that the pass began with; None is ones.
+        grad: the gradient of the loss with which the pass began; None is ones.
         order: ids of the nodes in the order of the replay; None without one.
     """
 
@@ -194,7 +194,7 @@ def inspect(
 
     Returns:
         The report. The model is as before, ``.grad``, buffers, modes and random state included,
-        also if ``loss`` is a function that ran it. Only what it writes into parameters stays.
+        also if ``loss`` is a function that ran it. Only what that function writes into parameters stays.
         ``loss.backward()`` still works.
 
     Raises:
@@ -313,8 +313,8 @@ def _context(root: Tensor, model: nn.Module | None) -> dict[str, Any]:
 def findings(walked: Walk, recording: Recording) -> tuple[Diagnosis, ...]:
     """Every finding, with dead units counted if the recording kept the gradients.
 
-    If a value is not finite, the saved tensors are searched for the first. A loss may be the only
-    one: a logarithm keeps its argument, and the gradient of a sum is 1.
+    If a value is not finite, the saved tensors are searched for the first such value. The loss may be
+    the only one: a logarithm keeps its argument, and the gradient of a sum is 1.
 
     Raises:
         UsageError: the graph was freed.

@@ -17,7 +17,7 @@ NO_PASS = (
     "tensor with a gradient, alone or in a list, tuple, mapping or dataclass"
 )
 LISTED = 3
-"""Parameters that a sentence names."""
+"""Maximum number of parameters that a sentence names."""
 
 
 class GradientWarning(UserWarning):
@@ -25,10 +25,10 @@ class GradientWarning(UserWarning):
 
 
 class Scaler(Protocol):
-    """What is needed of a ``torch.amp.GradScaler``."""
+    """The part of ``torch.amp.GradScaler`` that a watch needs."""
 
     def get_scale(self) -> float:
-        """What the loss is multiplied with."""
+        """The factor by which the loss is multiplied."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Record:
     Attributes:
         step: the number of the forward pass, from 0.
         graph: the pass with the gradients that the engine computed.
-        parameters: a row for each parameter that asks for a gradient.
+        parameters: a row for each parameter that requires a gradient.
         findings: what is wrong with them.
     """
 
@@ -55,7 +55,7 @@ class Evidence:
     Attributes:
         graph: of the pass; None if it was neither run again nor recorded.
         findings: the NaN and infinities, the cause first; may be empty.
-        note: what else is to be said: why nothing was found, or where else the cause is.
+        note: a sentence on why nothing was found, or where else the cause is; may be empty.
     """
 
     graph: GradGraph | None = None

@@ -72,8 +72,9 @@ _Places = tuple[int | None, ...]
 class Seen:
     """What the hooks collect: places in the collector, and with ``keep`` the tensors.
 
-    They see the pass of the number ``backward``: None becomes the first one's, and -1 is none.
-    With ``copies`` they collect copies: what they saw may change or be freed while the pass runs.
+    They see only the pass with the number ``backward``: None becomes that of the first one, and -1
+    means no pass. With ``copies`` they collect copies: what they saw may change or be freed while
+    the pass runs.
     """
 
     keep: bool
@@ -119,8 +120,8 @@ class Seen:
 def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
     """Run the engine's backward from the root and record every node's gradients.
 
-    One recording runs at a time; other threads that record wait. But a thread that runs a plain
-    ``backward`` on the same leaves meanwhile adds to what is recorded.
+    One recording runs at a time; other threads that record wait. If a thread calls ``backward`` on the
+    same leaves meanwhile, its gradients are included.
 
     Args:
         walked: a walk whose root is a tensor.
@@ -142,7 +143,7 @@ def record(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> R
 def record_last(walked: Walk, grad: Tensor | None = None, *, keep: bool = False) -> Recording:
     """:func:`record` the graph of a root of any shape, if no other backward pass follows.
 
-    Models average their gradients over processes in this pass only.
+    Models that average gradients over processes do so in this pass only.
     """
     root = root_tensor(walked)
     seed = seed_of(root, grad)
@@ -226,7 +227,7 @@ def kept_bytes(walked: Walk) -> int:
 
 
 def _run(walked: Walk, root: Tensor, seed: Tensor | None) -> None:
-    """None is torch's own ones: to check a seed, torch imports sympy (0.5 s)."""
+    """Run the engine's pass. Seed None means ones: to check any other, torch imports sympy (0.5 s)."""
     try:
         torch.autograd.backward(root, seed, retain_graph=True)
     except RuntimeError as error:

@@ -145,8 +145,8 @@ def compiled_in_place(module: nn.Module) -> bool:
 class _WithoutCompiler:
     """A dispatch mode that does not import torch's compiler, which takes as long as torch itself.
 
-    torch keeps a mode out of compiled code by its compiler, which it imports at the first
-    operation. A program that has not imported it runs no compiled code.
+    At the first operation, torch imports the compiler to keep a mode out of compiled code. A program
+    that has not imported it runs no compiled code.
     """
 
     @classmethod
@@ -155,7 +155,7 @@ class _WithoutCompiler:
 
 
 def dispatch_mode_of(counter: FlopCounterMode) -> Any:
-    """The dispatch mode that counts for torch's counter, without its import of the compiler."""
+    """The dispatch mode of torch's counter of operations, without the import of the compiler."""
     from torch.utils import flop_counter
 
     theirs = _required(flop_counter, "_FlopCounterMode", "counting multiply-adds")
@@ -184,7 +184,7 @@ def each_operation(look: Callable[[str, object, object], None]) -> Iterator[None
 
 
 def without_modes() -> AbstractContextManager[Any]:
-    """No dispatch mode sees what the block computes: a selective checkpoint counts operations."""
+    """Hide what the block computes from dispatch modes: a selective checkpoint counts operations."""
     from torch.utils import _python_dispatch
 
     pause = getattr(_python_dispatch, "_disable_current_modes", nullcontext)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 NEAR = 0.7
-"""The least similarity of a misspelt word: 'fats' is 0.75 from 'fast', 'preset' 0.53 from 'precision'."""
+"""Smallest similarity of a misspelt word: 0.75 for 'fats' and 'fast', 0.53 for 'preset' and 'precision'."""
 
 SYNONYMS = {
     "lr": "learning_rate base_lr init_lr initial_lr lrate lr0 alpha eta step_size",

@@ -111,17 +111,17 @@ class RecipeResult:
 
 @dataclass(frozen=True)
 class RecipeBenchmark:
-    """Recipes side by side, each run until its test accuracy reaches the target; 0 is off."""
+    """Recipes side by side, each run until its test accuracy reaches ``target``, or to its end for 0."""
 
     recipes: Sequence[Recipe]
     target: float
     data_dir: Path
 
     def run(self) -> Iterator[Measurement]:
-        """See :func:`measure`."""
+        """Run them and yield each measurement; see :func:`measure`."""
         return measure(self.recipes, self.data_dir, self.target)
 
     def result(self, runs: Sequence[Measurement]) -> RecipeResult:
-        """Of all runs."""
+        """The result of all runs, from the measurements of :meth:`run`."""
         where = machine([one.details for one in runs])
         return RecipeResult(self.target, where, summarise(runs, self.target), runs)

@@ -16,7 +16,7 @@ from mnist_cli.checkpoints.contents import Unread
 _CODE = re.compile(r"[?bBhHiIlLqQefdFD]|[biufc](1|2|4|8|16)|[US][1-9]\d{0,5}")
 _SCALARS = re.compile(r"numpy\.(bool_?|str_|bytes_|(u?int|float|complex)(8|16|32|64|128|c|_)?)")
 _TENSORS = "biufc"
-"""Kinds of dtypes that torch may have too."""
+"""NumPy's codes for bool, signed, unsigned, floating and complex dtypes: torch has most of these."""
 
 
 @dataclass(frozen=True)

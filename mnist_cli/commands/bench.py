@@ -145,7 +145,7 @@ def _recipe(text: str, runs: int, assignments: Sequence[str], flagged: dict[str,
         )
     try:
         config = recipe_layers.compose_config(name, assignments, flagged)
-    except UsageError as error:  # a recipe is not an option here
+    except UsageError as error:  # here the recipe is an argument, not --config
         raise UsageError(error.message.removeprefix("--config "), error.hint) from error
     return Recipe(Path(name).stem, config.to_plain(), int(count), WORKER)
 

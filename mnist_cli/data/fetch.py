@@ -207,7 +207,7 @@ def _fetch_all(job: _Job) -> dict[Path, str]:
 
 
 def _source_on_disk(job: _Job, file: SourceFile) -> str | None:
-    """Whether a genuine file or its archive is on disk; None if neither is."""
+    """``present`` if the genuine file is on disk, ``extracted`` if only its archive is, else None."""
     if _genuine(file, job.folder / file.name) is not None:
         return "present"
     return "extracted" if _genuine(file, job.folder / file.archive) is not None else None

@@ -145,7 +145,7 @@ def _load(path: Path, limit: int) -> Content:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device might never end
         raise _BadFileError("not a regular file")
-    # A gzip of incompressible data is barely larger than they are.
+    # A gzip of incompressible data is barely larger than the data.
     if status.st_size > limit * 1.01 + 65_536:
         raise _BadFileError(
             f"it has {status.st_size:,} bytes, more than the {limit:,} allowed here"

@@ -224,7 +224,7 @@ def _is_header(names: Sequence[str]) -> bool:
 
 
 def _repeats_are_numbered(names: Sequence[str]) -> bool:
-    """Whether these are 0, 0.1, 0.2, …: pandas writes so what it took for names, such as a row of 0."""
+    """Whether these are 0, 0.1, 0.2, …: pandas writes these if it took a row of zeros for names."""
     seen = Counter[str]()
     for name in names:
         value, _, number = name.partition(".")

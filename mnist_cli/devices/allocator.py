@@ -13,7 +13,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 KEPT, AHEAD, LARGE = 1 << 30, 1 << 26, 1 << 28
 """Bytes to keep free and to request at once, and the size from which a freed block is returned."""
 _LARGE_ONCE = 1 << 25
-"""The largest such block that older versions allow."""
+"""The largest value of LARGE that older versions of glibc accept, in bytes."""
 
 
 def settle_allocator() -> None:

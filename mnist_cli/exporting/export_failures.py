@@ -51,7 +51,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """What is the matter, in a line; empty if the error says nothing."""
+    """The cause in a line; empty if the error has no text."""
     text = _ESCAPES.sub("", str(error))
     name = type(error).__name__
     if "Constraints violated" in text:

@@ -11,7 +11,7 @@ from mnist_cli.inference.rows import RowAnswers
 from mnist_cli.report.console import note, percent, print_json, print_table, visible
 
 MOST_LISTED = 20
-"""With more rows, their classes are counted."""
+"""Maximum number of rows that are listed; of more rows, only the classes are counted."""
 
 
 def print_rows(answers: RowAnswers, classes: Sequence[str], *, as_json: bool, as_csv: bool) -> None:

@@ -39,7 +39,7 @@ class Glyphs:
 def step_lines(
     step: ReplayStep, graph: GradGraph, count: int, glyphs: Glyphs | None = None
 ) -> list[str]:
-    """A step of ``count`` as plain lines."""
+    """One of ``count`` steps, as plain lines."""
     glyphs = glyphs or Glyphs()
     node = graph.nodes[step.node]
     lines = [f"step {step.index + 1} of {count}   {_title(node)}"]
@@ -114,7 +114,10 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def find_step(steps: Sequence[ReplayStep], graph: GradGraph, text: str) -> int | None:
-    """The step that ``text`` names: a node's id, its name, or the first one of a module."""
+    """The place of the first step that ``text`` names; None if there is none.
+
+    ``text`` is a node's id, name, parameter or module, or a part of the step's title.
+    """
     text = text.strip().removeprefix("#")
     wanted = text.lower()
     for index, step in enumerate(steps):

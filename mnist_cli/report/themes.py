@@ -24,7 +24,7 @@ class Colours:
         ink: text and axes.
         quiet: notes and lines of reference.
         edge: frames around images.
-        faint: what is there but does not count.
+        faint: what is shown but does not count.
         gap: between tiles.
         warning: what is wrong.
         train: training figures.
@@ -36,7 +36,7 @@ class Colours:
         amount: colour map from 0, which has nearly the background's colour.
         mistakes: colour map of counts of mistakes.
         brightest: the largest brightness of a line on this background, 0 to 1.
-        darkest: the least.
+        darkest: the smallest brightness of a line on this background, 0 to 1.
         zero: the name of the colour of 0.
     """
 

@@ -29,19 +29,19 @@ from mnist_cli.report.themes import colours
 Floats = npt.NDArray[np.float32]
 
 LIKELIEST = 5
-"""Classes that are named if there are more than :data:`MOST_NAMED`."""
+"""Number of the likeliest classes that are named if there are more than :data:`MOST_NAMED`."""
 
 ROW = 16
-"""The most channels of a layer that are drawn."""
+"""Maximum number of channels of a layer that are drawn."""
 
 OWN_SCALES = (
     "colour is a unit's activation: {zero} is 0, and each layer has its own scale; "
     "numbers below maps are their channels"
 )
-"""A note below activations."""
+"""The note below the figure of activations."""
 
 MOST_KERNELS = 16
-"""The most input and output channels of the second layer that are drawn."""
+"""Maximum number of input and of output channels of the second layer that are drawn."""
 
 
 def mosaic(tiles: Floats, columns: int) -> Floats:

@@ -27,9 +27,9 @@ from mnist_cli.training.step_log import Mark, due, interval, known
 
 @dataclass(frozen=True)
 class StepResult:
-    """Steps are done up to ``batch`` of ``batches`` in epoch ``epoch``, both counted from 1.
+    """One step, or the steps of one replayed graph.
 
-    One step, or the steps of one replayed graph.
+    The last of them is step ``batch`` of ``batches`` in epoch ``epoch``; both count from 1.
     """
 
     epoch: int
