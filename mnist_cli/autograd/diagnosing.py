@@ -85,7 +85,7 @@ def advised(findings: Sequence[Diagnosis]) -> Iterator[tuple[Diagnosis, str]]:
 
 
 def parameter_table(graph: GradGraph) -> tuple[ParameterRow, ...]:
-    """A row for each parameter that asks for a gradient, in the model's order."""
+    """A row for each parameter that requires a gradient, in the model's order."""
     check_graphs(graph)
     return Brief(parameter_row(one) for one in graph.parameters if not one.frozen)
 

@@ -22,11 +22,11 @@ from mnist_cli.autograd.query import nearest
 from mnist_cli.autograd.values import MAX_ENTRIES
 
 MAX_LENGTH = 1_000
-"""Characters of an expression."""
+"""Maximum number of characters of an expression."""
 MAX_DEPTH = 60
-"""How deeply an expression may be nested."""
+"""Maximum depth of nesting of an expression."""
 MAX_TOTAL = 20_000_000
-"""Entries of all tensors that an expression makes on its way: 80 MB in float32."""
+"""Maximum number of entries of all tensors that an expression computes: 80 MB in float32."""
 _SHORTER = "Compute a part of it first, and give the result as a value."
 _GIVEN = "{0}=2 in Python, --at {0}=2 in mnist inspect-grad"
 MAX_WHOLE = 2**53
@@ -44,9 +44,9 @@ class Function:
     tensors: int = 1
     options: tuple[str, ...] = ()
     shape: bool = False
-    """Whether any count of whole numbers follows: a shape."""
+    """Whether a shape follows: any number of whole numbers."""
     grown: Callable[..., int] | None = None
-    """The entries of the largest tensor on the way; None if no operand has fewer."""
+    """Number of entries of the largest tensor that it makes; None if an operand has as many."""
 
 
 _ELEMENTWISE = (

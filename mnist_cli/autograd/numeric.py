@@ -19,7 +19,7 @@ from mnist_cli.autograd.error_tree import NonFiniteError, UsageError
 from mnist_cli.autograd.graph import check_counts, check_kind
 
 STEP = 1e-5
-"""Relative step. With one extrapolation the formula errs by its fourth power, below float64."""
+"""Relative step. With one extrapolation, the error is its fourth power, below float64's rounding."""
 
 
 @dataclass(frozen=True)

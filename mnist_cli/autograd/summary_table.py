@@ -39,7 +39,7 @@ class SummaryRow:
         inputs: every tensor in the arguments.
         outputs: every tensor in the result.
         parameters: entries of its parameters.
-        trainable: of these, entries that ask for a gradient.
+        trainable: of these, entries that require a gradient.
         multiply_adds: pairs of a multiplication and an addition.
         saved_bytes: memory that it keeps for backward; see
             :class:`mnist_cli.autograd.graph.ModuleCall`.
@@ -83,7 +83,7 @@ class Summary:
     Attributes:
         rows: in the order in which the calls began.
         total_parameters: entries of all parameters, called or not, shared ones once.
-        trainable_parameters: of these, entries that ask for a gradient.
+        trainable_parameters: of these, entries that require a gradient.
         parameter_bytes: memory of all parameters.
         total_buffers: entries of all buffers, such as running statistics.
         training: whether the module was in training mode.

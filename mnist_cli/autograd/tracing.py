@@ -187,7 +187,7 @@ class OwnHook:
 
 
 def frame_of_call() -> FrameType | None:
-    """The frame that runs the hook which asks: it ends when the call of the module does."""
+    """The frame of the module call whose hook calls this: it ends with the module call."""
     frame = currentframe()
     for _ in range(3):  # this function, the hook and OwnHook
         frame = frame and frame.f_back

@@ -20,7 +20,7 @@ _EXAMPLES = "Write 2, or a matrix as JSON: [[1, 2], [3, 4]]."
 MAX_DIMENSIONS = 64
 """Dimensions of any tensor that is typed in."""
 MAX_ENTRIES = 1_000_000
-"""Entries of any tensor that is typed in, or that an expression makes on its way."""
+"""Maximum number of entries of a tensor that is typed in or that an expression computes."""
 
 
 def parse_binding(text: str) -> tuple[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The most memory that this process has had. Imports no torch."""
+"""The peak memory of this process. Imports no torch."""
 
 from __future__ import annotations
 

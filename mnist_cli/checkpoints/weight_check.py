@@ -97,9 +97,10 @@ def check_weights(
 
 
 def not_finite(weights: Weights, fresh: Weights) -> str:
-    """The first weight with NaN or infinity that a fresh network's weight does not have; or empty.
+    """The first weight with a NaN or infinity that is not in the fresh weight; empty if none.
 
-    A mask, for example, may hold -inf. A weight may hold such a value of its fresh one anywhere.
+    Of NaN, inf and -inf, those that the fresh weight holds, such as a mask's -inf, are allowed at
+    any place of the weight.
 
     Args:
         weights: tensors by name.

@@ -81,7 +81,7 @@ def empty_cache() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that tensors have taken on a GPU; 0 for the CPU and if torch does not count."""
+    """Peak memory of tensors on a GPU, in bytes; 0 for the CPU and if torch does not count."""
     module = torch.get_device_module(device)
     return module.max_memory_allocated(device) if hasattr(module, "max_memory_allocated") else 0
 

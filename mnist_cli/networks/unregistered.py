@@ -1,7 +1,7 @@
 """Finds values that a network uses but no checkpoint holds: they lie outside its state_dict.
 
 These are layers in a plain list, tensors that are neither parameters nor persistent buffers, and
-values in closures, classes and globals. They are values by following attributes, as copying does.
+values in closures, classes and globals. They are found by following attributes, as copying does.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Setting:
         return Mean.of([figure for figure in figures if figure is not None])
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values; of a figure without a run, None."""
+        """As plain values; None for a figure that no run has."""
         means = {name: self.mean(name) for name in AVERAGED}
         return {
             "values": dict(self.values),
@@ -146,7 +146,7 @@ class SweepResult:
     def best(self) -> Setting | None:
         """The setting with the highest mean accuracy on the validation set; None without any.
 
-        The test set chooses nothing. Of equal ones the first; ``equals`` are the others.
+        The test set chooses nothing. Of equal settings, the first; ``equals`` has the others.
         """
         return next(iter(self._leaders), None)
 

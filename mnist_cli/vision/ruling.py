@@ -11,7 +11,7 @@ from mnist_cli.vision.lines import Line, straight_runs, without
 from mnist_cli.vision.pieces import Box, Region, pieces_of, usual_height
 
 FAINT = 0.15
-"""The least ink of a line, as a share of full ink."""
+"""Smallest ink of a line, as a share of full ink."""
 MOST_RUNS = 1500
 """Maximum number of straight runs to examine, the longest first."""
 

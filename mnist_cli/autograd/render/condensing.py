@@ -15,11 +15,11 @@ from mnist_cli.autograd.graph import Edge, GradGraph, Node, Stats, joint_norm
 from mnist_cli.autograd.render import calls, labels
 
 MOST = 3_000
-"""Boxes in one picture: laid out in about a second, and 5 MB as a page."""
+"""Maximum number of boxes in a picture: laid out in about a second, and 5 MB as a page."""
 _CROWD = 300
-"""Items of one area above which runs of them are drawn, if ``most`` is not less."""
+"""Number of items of an area above which runs of them are drawn; ``most`` if that is less."""
 _RUNS = 100
-"""Runs of one area, at most a third of ``most``."""
+"""Number of runs of such an area; a third of ``most`` if that is less."""
 
 _Area = int | None
 _Key = int | tuple[str, _Area, int]
