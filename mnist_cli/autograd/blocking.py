@@ -26,13 +26,13 @@ DEAD_UNITS_OF_FEW = 0.75
 deep in an untrained network."""
 SATURATED = 0.5
 """Share of the arriving non-zero gradient entries that tanh or sigmoid blocks. Their slope rounds
-to zero in float32 only beyond 9 and 17."""
+to zero in float32 only beyond ±9 and ±17."""
 SATURATING_NAMES = ("Tanh", "Sigmoid", "Hardsigmoid")
 """Beginnings of the names of nodes whose slope is zero for inputs far from zero."""
 BLOCKED = 0.95
 """Share of the arriving non-zero gradient entries that a ReLU blocks, if units were not counted.
 
-Half of them for inputs symmetric about zero; nearly all means units that never fire.
+For inputs symmetric about zero, half are blocked. If nearly all are, units never fire.
 """
 
 

@@ -18,7 +18,7 @@ from mnist_cli.autograd.error_tree import UsageError
 
 _EXAMPLES = "Write 2, or a matrix as JSON: [[1, 2], [3, 4]]."
 MAX_DIMENSIONS = 64
-"""Dimensions of any tensor that is typed in."""
+"""Maximum number of dimensions of a tensor that is typed in."""
 MAX_ENTRIES = 1_000_000
 """Maximum number of entries of a tensor that is typed in or that an expression computes."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import subprocess
 
 OWN_THREAD = "mnist-"
-"""Beginning of the names of this program's threads that the interpreter waits for at its end."""
+"""Prefix of the names of this program's threads for which the interpreter waits at its end."""
 
 _leaves_at_end = False
 

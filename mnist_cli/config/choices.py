@@ -37,7 +37,7 @@ SCALABLE = ("conv2", "oriented", "conv4")
 """Networks that accept a width factor: ``conv2x0.5`` has half of each layer's channels."""
 
 WIDTHS = (0.125, 8.0)
-"""The narrowest and the widest; beyond, a checkpoint may exceed its maximal size."""
+"""The smallest and the largest width factor: wider networks may exceed a checkpoint's limit of size."""
 
 _SCALED = re.compile(rf"({'|'.join(SCALABLE)})x(\d{{1,2}}(?:\.\d{{1,4}})?)")
 

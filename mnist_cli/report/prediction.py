@@ -38,7 +38,7 @@ def print_answers(
 
 
 def remarks(results: Sequence[Answer | Failure]) -> list[str]:
-    """What is said about pictures that were not read whole or as they stand in the file."""
+    """Sentences about pictures of which parts were ignored or changed."""
     found = [
         f"{one.digit.path}: {remark}"
         for one in results

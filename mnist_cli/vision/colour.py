@@ -70,7 +70,7 @@ def _coloured_paper(coloured: Mask, dark: Mask) -> Mask:
 def _shares(
     labels: npt.NDArray[np.int32], mask: Mask, among: Mask | None = None
 ) -> npt.NDArray[np.float64]:
-    """By its number, the share of each area, or of its pixels ``among`` some, that is in a mask."""
+    """By label, the share of an area's pixels, or of those in ``among``, that are in ``mask``."""
     among = np.ones_like(mask) if among is None else among
     count = int(labels.max()) + 1
     sizes, inside = (np.bincount(labels[one], minlength=count) for one in (among, among & mask))
