@@ -26,7 +26,7 @@ from mnist_cli.autograd.graph import Edge, GradGraph, Node, Parameter, Stats, ch
 from mnist_cli.autograd.order import backward_order
 
 VANISHING = 1e-4
-"""Least root mean square of a weight's gradient, as a share of the largest one in the network.
+"""Smallest root mean square of a weight's gradient, as a share of the largest one in the network.
 
 Eight sigmoids one after another shrink a gradient by at least 4**-8 = 1.5e-5 (the slope is 1/4 at
 most); sound networks stay within 1e-3.
@@ -135,7 +135,7 @@ def diagnose(
             (:func:`mnist_cli.autograd.units.dead_units`); without it, shares of entries decide.
         first_bad: the first NaN or infinity of the forward pass
             (:func:`mnist_cli.autograd.units.first_not_finite`).
-        loss_scale: what the loss was multiplied with, as by a ``GradScaler``.
+        loss_scale: factor by which the loss was multiplied, as by a ``GradScaler``.
     """
     check_graphs(graph)
     return Brief(

@@ -102,13 +102,13 @@ class Here(threading.local):
         self.calls: list[FrameType | None] = []
 
     def begins(self, frame: FrameType | None) -> bool:
-        """A watched call begins: whether it is in no other."""
+        """Note that a watched call begins; returns whether it is in no other."""
         self._drop_stopped()
         self.calls.append(frame)
         return len(self.calls) == 1
 
     def ends(self) -> bool:
-        """A watched call ends: whether it was in no other, and began while it was watched."""
+        """Note that a watched call ends; returns whether it was in no other, and began while watched."""
         self._drop_stopped()
         if not self.calls:
             return False
@@ -140,7 +140,7 @@ def _versions(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ..
 
 
 def outputs_in(value: Any) -> list[Tensor]:
-    """Those of the tensors, of any shape, through which a gradient can come."""
+    """Those of the tensors in a value, of any shape, that can receive a gradient."""
     return [one for one in tensors_in(value) if one.requires_grad]
 
 
@@ -172,12 +172,12 @@ def run_again(one: Pass, model: nn.Module, scale: float = 1.0) -> Evidence:
     """Run a pass again, forward and backward, and look for the first NaN or infinity.
 
     The parameters' ``.grad``, the buffers, the modules' states and the random state stay as they
-    are. Whatever else the forward pass does, it does again. If it fails, the note says so.
+    are. Other side effects of the forward pass happen again. If it fails, the note says so.
 
     Args:
         one: the pass; without gradients of its outputs only the forward pass is searched.
         model: names the parameters and modules.
-        scale: what the loss was multiplied with.
+        scale: factor by which the loss was multiplied.
     """
     try:
         return _searched(one, model, scale)
@@ -229,7 +229,7 @@ class _Made:
 
 @contextmanager
 def _first_made() -> Iterator[dict[str, _Made]]:
-    """Look at each operation while the block runs; fills in ``NaN`` and ``infinity``."""
+    """Find, while the block runs, what makes the first ``NaN`` and the first ``infinity``."""
     found: dict[str, _Made] = {}
 
     def look(operation: str, given: object, result: object) -> None:

@@ -16,14 +16,14 @@ from mnist_cli.autograd.bits import entries, is_plain, plain_parts, shape_of, wi
 from mnist_cli.autograd.graph import Stats
 
 PENDING_ENTRIES = 4_000_000
-"""Entries that may wait to be computed together: 32 MiB as float64."""
+"""Maximum number of entries that wait to be computed together: 32 MB as float64."""
 
 COPIED_ENTRIES = 65_536
-"""Entries of a tensor that may change, up to which a copy waits for others of its size."""
+"""Maximum number of entries of a changing tensor whose copy waits for others of its size."""
 
 
 _TOGETHER = 250_000
-"""Entries that are computed together: 2 MiB as float64, which stay in the processor's cache."""
+"""Number of entries computed together: 2 MB as float64, which stay in the processor's cache."""
 
 
 class StatsCollector:

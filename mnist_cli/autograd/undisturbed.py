@@ -93,7 +93,7 @@ def _same_host() -> Iterator[None]:
 
 
 _ONE_AT_A_TIME = threading.RLock()
-"""The leaves' ``.grad`` is the scratch of a pass, and its hooks are on shared nodes."""
+"""Held by a pass: the leaves' ``.grad`` is its scratch, and its hooks are on shared nodes."""
 
 
 def _free_in_forks() -> None:
@@ -164,7 +164,7 @@ class Unnamed:
 
     Attributes:
         retaining: the inner tensors, of any shape, that retain their gradient (``retain_grad``).
-        hooked: the tensors of the graph that have hooks: one may take itself off when it runs.
+        hooked: the tensors of the graph that have hooks: a hook may remove itself when it runs.
         caches: the results that selective checkpoints keep, and use up in one pass.
         functions: the nodes of Functions, whose backward may delete attributes of its ``ctx``.
         recomputed: what checkpoints run again.

@@ -71,7 +71,7 @@ class CurveProcess:
             self._asked = True
 
     def has_drawn(self) -> bool:
-        """Wait for the process; whether it has drawn. If not, drawing in this process shows the cause."""
+        """Wait for the process, and return whether it has drawn; if not, drawing here shows the cause."""
         if not self._asked:
             self._process.kill()
         with self._process as process:  # closes the pipe, and waits
