@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence, Set
 
 WINDOW = 300
 """Number of keys that difflib gets at once: it takes cubic time if every key is repeated."""
@@ -71,6 +71,8 @@ def _in_windows(keys: Sequence[Hashable], others: Sequence[Hashable]) -> Iterato
     Keys after a window could change its last pairs, so each window but the last keeps only the
     first half.
     """
+    ours, theirs = _held_by(set(others), keys), _held_by(set(keys), others)
+    keys, others = [keys[i] for i in ours], [others[j] for j in theirs]
     a = b = 0
     while a < len(keys) and b < len(others):
         window, other = keys[a : a + WINDOW], others[b : b + WINDOW]
@@ -78,8 +80,13 @@ def _in_windows(keys: Sequence[Hashable], others: Sequence[Hashable]) -> Iterato
         pairs = [(a + x + n, b + y + n) for x, y, size in blocks for n in range(size)]
         if a + WINDOW < len(keys) or b + WINDOW < len(others):
             pairs = pairs[: (len(pairs) + 1) // 2]
-        yield from pairs
+        yield from ((ours[i], theirs[j]) for i, j in pairs)
         if pairs:
             a, b = pairs[-1][0] + 1, pairs[-1][1] + 1
         else:
             a, b = a + WINDOW, b + WINDOW
+
+
+def _held_by(known: Set[Hashable], keys: Sequence[Hashable]) -> list[int]:
+    """The places of keys that the other side has: a window full of others would find no pair."""
+    return [place for place, key in enumerate(keys) if key in known]

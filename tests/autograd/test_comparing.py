@@ -118,6 +118,12 @@ def test_a_long_stretch_of_one_graph_alone_is_skipped() -> None:
     assert "".join(paired) in {"abcdefg", "abcdefh"}
 
 
+def test_a_long_stretch_inside_a_loop_is_passed_over() -> None:
+    loop = [*"abc"] * 50
+    others = ["y", *loop, *["x"] * 2 * aligning.WINDOW, *loop, "z"]
+    assert len(list(aligning.aligned(loop * 2, others))) == len(loop * 2)
+
+
 def test_another_kernel_in_the_same_place_is_aligned() -> None:
     class Act(nn.Module):
         def __init__(self, act: nn.Module) -> None:
