@@ -161,7 +161,10 @@ def _read_custom(node: Any, found: Kept) -> None:
         read = functools.partial(lambda p: node.saved_tensors[p], position)
         _take(node, f"saved_tensors[{position}]", raw, read, found)
     for key, value in sorted(vars(node).items()):
-        plain, readable = _plain(value)
+        try:
+            plain, readable = _plain(value)
+        except RecursionError:  # a list that holds itself
+            continue
         if isinstance(value, Tensor):
             found.tensors.append((f"ctx.{key}", value))
         elif readable:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from itertools import chain, filterfalse, groupby
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any
 
 import torch
@@ -212,11 +212,19 @@ def _same_ctx(functions: Sequence[Node]) -> Iterator[None]:
         yield
     finally:
         for one, contents in zip(changing, before, strict=True):
-            one.clear()
-            (one.extend if isinstance(one, (list, deque)) else one.update)(contents)
+            if not _same_items(one, contents):  # another thread may read what the pass left alone
+                one.clear()
+                (one.extend if isinstance(one, (list, deque)) else one.update)(contents)
 
 
-_CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
+def _same_items(one: Any, before: Any) -> bool:
+    """Whether a container has the same objects in the same order; compares no values."""
+    if len(one) != len(before) or not all(map(is_, one, before)):
+        return False
+    return not isinstance(one, dict) or all(map(is_, one.values(), before.values()))
+
+
+_HOLDERS = (tuple, list, dict, set, deque, OrderedDict, defaultdict)
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
@@ -225,14 +233,11 @@ def _containers(values: Iterable[Any]) -> list[Any]:
     queue = list(values)
     while queue:
         one = queue.pop()
-        if any(type(one) is kind for kind in _CONTAINERS):  # a metaclass may define __eq__
-            if id(one) in found:
-                continue
+        held = any(type(one) is kind for kind in _HOLDERS)  # a metaclass may define __eq__
+        if held and id(one) not in found:
             found[id(one)] = one
-        elif type(one) is not tuple:
-            continue
-        queue += one.values() if isinstance(one, dict) else one
-    return list(found.values())
+            queue += one.values() if isinstance(one, dict) else one
+    return [one for one in found.values() if type(one) is not tuple]
 
 
 Hooked = tuple[RemovableHandle, dict[int, Any] | None]

@@ -307,6 +307,36 @@ def used_up() -> Made:
     return (UsesUp.apply(x) + x).sum(), {"x": x}
 
 
+class Keeps(Function):
+    """Its ``ctx`` holds what it is given."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, kept: Any) -> Tensor:
+        ctx.kept = kept
+        return a * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return g * 2, None
+
+
+def holding_itself() -> Made:
+    x, kept = leaf(3), []
+    kept.append(kept)
+    return Keeps.apply(x, kept).sum(), {"x": x}
+
+
+def test_what_a_ctx_holds_is_left_alone_if_the_pass_does() -> None:
+    """Another thread may read it, and tuples of tuples may be one object many times."""
+    shared, nested = deque([1, 2]), ()
+    for _ in range(40):
+        nested = (nested, nested)
+    reading, x = iter(shared), leaf(3)
+    walked = walk(Keeps.apply(x, {"shared": shared, "nested": {1: nested}}).sum(), {"x": x})
+    record(walked)
+    assert list(reading) == [1, 2]
+
+
 def hooked_inside_and_outside() -> Made:
     """What arrives first becomes ``.grad``; what the checkpoint adds is added in place."""
     model, t = nn.Linear(3, 3), leaf(2, 3)
@@ -348,6 +378,7 @@ ODD = [
     no_gradient(Inherits),
     no_gradient(Sums),
     used_up,
+    holding_itself,
     hooked_inside_and_outside,
     quantised_saved,
     odd_buffers,
