@@ -67,8 +67,9 @@ def find(root: Path) -> Layout:
     """
     place = _place(root)
     folders = folders_of(place)
-    _refuse_broken_links(place)
     splits = _splits(place, folders)
+    for one in (place, *map(_inmost, splits.values())):
+        _refuse_broken_links(one)
     if "train" not in splits and "test" in splits:
         raise DataError(f"{place} has {splits['test'].name}/, but no train/ beside it", _LAYOUT)
     if "train" not in splits:
@@ -213,10 +214,16 @@ def _refuse_nested(place: Path, folders: Sequence[Path]) -> None:
 
 
 def _refuse_broken_links(place: Path) -> None:
-    """Refuse a broken link that may stand for a split or a class."""
+    """Refuse a broken link that may stand for a split, or for a class as the folders beside it do."""
+    beside = [one.name for one in folders_of(place)]
+    numbers = bool(beside) and all(map(str.isdecimal, beside))
     for one in sorted(place.iterdir()):
-        maybe_folder = split_of(one.name) or not one.suffix
-        if maybe_folder and not one.name.startswith(".") and one.is_symlink() and not one.exists():
+        is_class = (
+            one.name.isdecimal() if numbers else not (one.suffix or any(map(split_of, beside)))
+        )
+        if one.name.startswith((".", "__")) or one.name.lower() in _NO_CLASSES:
+            continue
+        if (is_class or split_of(one.name)) and one.is_symlink() and not one.exists():
             raise DataError(f"{one} {absence(one)}", "Repair the link, or remove it.")
 
 

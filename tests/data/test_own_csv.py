@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,31 @@ def test_a_broken_link_is_refused_not_ignored(tmp_path: Path, split: str) -> Non
         shown = f"{root / name} is a link to '.git/annex/objects/x', which does not exist"
         assert shown in refusal(root)
         assert f"{shown}: run git annex get" in refusal(root / name)
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("link", "refused"),
+    [("notes", False), ("0", True), ("split/latest", False), ("split/train/0", True)],
+)
+def test_of_links_that_lead_nowhere_only_possible_classes_are_refused(
+    tmp_path: Path, link: str, refused: bool
+) -> None:
+    for one in ("", "split/train", "split/test"):
+        picture_folder(tmp_path / "pictures" / one, 2, classes="012")
+    root = tmp_path / "pictures"
+    if link.startswith("split/"):
+        root = root / "split"
+    else:
+        shutil.rmtree(root / "split")
+    path = tmp_path / "pictures" / link
+    if refused:
+        path.rename(path.with_name(".moved"))
+    path.symlink_to("nowhere")
+    if refused:
+        assert f"{path} is a link to 'nowhere'" in refusal(root)
+    else:
+        own_data.read_own(root)
 
 
 def test_images_to_classify(tmp_path: Path) -> None:
