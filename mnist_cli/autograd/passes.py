@@ -236,13 +236,15 @@ def _first_made() -> Iterator[dict[str, _Made]]:
         if "empty" in operation or "NaN" in found:  # memory that nobody has written yet
             return
         for kind in _kinds(result):
-            if kind in found and not found[kind].given:
+            before = found.get(kind)
+            if before is not None and before.has_node and not before.given:
                 continue
             inputs = list(tensors_in(given))
             kinds = _kinds(inputs) | ({"infinity"} if _names_infinity(given) else set())
-            if kind in found and kinds:  # a mask's infinity, or what follows from it
-                continue
             needs = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
+            # What is there may be a mask's infinity, also that of a logarithm without a node.
+            if before is not None and (kinds or not (needs or before.given)):
+                continue
             # The node is made before the operation runs.
             last = next_sequence_number() - 1
             found[kind] = _Made(operation, last, needs, frozenset(kinds))
@@ -290,8 +292,10 @@ def _sentences(
     """What made the first NaN and the first infinity of a forward pass; the cause comes first."""
     numbers = {sequence_number(node): number for number, node in enumerate(walked.nodes)}
     kinds = [kind for kind in ("NaN", "infinity") if kind in made]
-    if len(kinds) == 2 and made["NaN"].given == {"infinity"} and not made["infinity"].given:
-        kinds.reverse()
+    if len(kinds) == 2 and made["NaN"].given == {"infinity"}:
+        first = made["infinity"]
+        if first.has_node and not first.given:  # without a node, it may be a mask's logarithm
+            kinds.reverse()
     for kind in kinds:
         first = made[kind]
         number = numbers.get(first.sequence) if first.has_node else None

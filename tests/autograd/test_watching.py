@@ -321,20 +321,22 @@ def test_the_first_bad_pass_is_named(step: Step, kind: str, each: int, at: int, 
 class Masked(nn.Linear):
     """Masks the first outputs, all or some, and scales inputs until they may overflow."""
 
-    def __init__(self, scale: float, masked: int) -> None:
+    def __init__(self, scale: float, masked: int, *, log: bool) -> None:
         super().__init__(4, 4)
-        self.scale, self.masked = scale, masked
+        self.scale, self.masked, self.log = scale, masked, log
 
     def forward(self, x: Tensor) -> Tensor:
-        scores = super().forward(x).masked_fill(torch.arange(4) < self.masked, -torch.inf)
+        scores, shown = super().forward(x), torch.arange(4) >= self.masked
+        scores = scores + shown.log() if self.log else scores.masked_fill(~shown, -torch.inf)
         return scores.softmax(1) * (self.scale * x).exp() * 0
 
 
+@pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize(("scale", "masked", "node"), [(100, 2, "Exp"), (1, 4, "Softmax")])
 def test_the_operation_that_makes_an_infinity_is_named_unless_it_is_a_mask(
-    scale: float, masked: int, node: str
+    scale: float, masked: int, node: str, log: bool
 ) -> None:
-    model, x = Masked(scale, masked), torch.ones(2, 4, requires_grad=True)
+    model, x = Masked(scale, masked, log=log), torch.ones(2, 4, requires_grad=True)
     with (
         pytest.warns(GradientWarning, match=f"the result of node .*, {node}Backward0"),
         watch(model),
