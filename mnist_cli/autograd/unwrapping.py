@@ -56,7 +56,7 @@ def together(model: Any) -> Any:
 
 
 def nameless(names: Any, reached: Container[str | None]) -> Iterator[str]:
-    """A note about named tensors, of any shape, that are ignored: a graph has no gradient for them.
+    """Notes about named tensors, of any shape, that a graph has no gradient for: they are ignored.
 
     Args:
         names: what names the leaves.
@@ -70,10 +70,9 @@ def nameless(names: Any, reached: Container[str | None]) -> Iterator[str]:
         if not (one.is_leaf and one.requires_grad)
     ]
     if lost:
-        yield (
-            f"Ignored, since they are not leaves that require a gradient: {listed(lost)}. "
-            "For parameters, give the model: state_dict() holds detached tensors."
-        )
+        yield f"Ignored, since they are not leaves that require a gradient: {listed(lost)}."
+    if lost and not any(isinstance(one, nn.Parameter) for one in named.values()):
+        yield "For parameters, give the model: state_dict() holds detached tensors."
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -435,10 +435,12 @@ def test_a_note_lists_named_tensors_that_are_ignored() -> None:
     for names, lost in [
         (layer.state_dict(), "weight, bias"),
         ({"hidden": hidden, "x": x}, "hidden"),
+        ({**dict(layer.named_parameters()), "mean": torch.ones(1)}, "mean"),
         ({**dict(layer.named_parameters()), "spare": torch.ones(1, requires_grad=True)}, ""),
     ]:
         notes = " ".join(inspect(hidden.sum(), names).notes)
         assert (f"not leaves that require a gradient: {lost}." in notes) is bool(lost)
+        assert ("give the model" in notes) is (bool(lost) and lost != "mean")
 
 
 def test_a_gradient_whose_square_underflows_is_not_zero() -> None:
