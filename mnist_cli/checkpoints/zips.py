@@ -28,6 +28,8 @@ from mnist_cli.checkpoints.storages import Storage, dtype_of, fill, is_count, ro
 
 MAX_ENTRIES = 50_000
 _LOCAL_HEADER = struct.Struct("<26xHH")
+_END = b"PK\x05\x06"
+"""What the record at the end of a zip begins with."""
 
 
 def read_zip(data: bytes) -> object:
@@ -71,6 +73,11 @@ def _entries(data: bytes) -> Mapping[str, memoryview]:
     except (Unacceptable, MemoryError):
         raise
     except Exception as error:  # zipfile lets struct.error and others through
+        if data.count(_END) > 1:  # since 2025, zipfile refuses several zips in one file
+            raise Damaged(
+                f"it is damaged, or holds several zips: {safe_text(str(error), 200)}",
+                f"{AGAIN} {DISTRIBUTED}",
+            ) from error
         raise Damaged(f"it is damaged or cut short: {safe_text(str(error), 200)}") from error
 
 

@@ -165,6 +165,11 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
         LOST,
     ),
     "a distributed checkpoint": (lambda: SAVED + SAVED, "several zips", "dcp_to_torch FOLDER"),
+    "one that zipfile refuses": (
+        lambda: SAVED + SAVED.replace(b"PK\1\2", b"PK\1\3"),
+        "several zips",
+        "dcp_to_torch FOLDER",
+    ),
     "its metadata": (
         lambda: b"ctorch.distributed.checkpoint.metadata\nMetadata\n.",
         "which could run code",
