@@ -56,7 +56,6 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
     contradictions.refuse(context, RULES, **{DUMPS: dumps, FIXED: fixed, "--no-fold": no_fold})
     silent = [flag for name, flag in SILENT.items() if name in given]
     unprinted = {"text"} if "as_json" in given or (silent and len(formats) > 1) else set()
-    used = f"--format {','.join(formats)} {' '.join(silent[:1] if unprinted else [])}".rstrip()
     directed = [name for name, one in FORMATS.items() if "direction" in one.options]
     partial = [name for name in FORMATS if name != "json"]
     able_to = {
@@ -67,9 +66,13 @@ def check(context: typer.Context, formats: tuple[str, ...]) -> None:
         **dict.fromkeys(VIEW, partial),
     }
     for option, able in able_to.items():
-        lost = unprinted if option == "view" or "out" not in given else set()
-        if option in given and not set(able) & (set(formats) - lost):
+        if option not in given:
+            continue
+        spelled, shown = contradictions.spelled(context, option, given), set(able) & set(formats)
+        if not shown:
             raise UsageError(
-                f"{contradictions.spelled(context, option, given)} has no effect on {used}",
+                f"{spelled} has no effect on --format {','.join(formats)}",
                 f"It goes with {', '.join(able)}.",
             )
+        if shown <= unprinted and (option == "view" or "out" not in given):
+            raise UsageError(f"{spelled} has no effect with {silent[0]}", "Omit one of them.")
